@@ -1,0 +1,95 @@
+//! The connection to PostgreSQL, and the schema that this build knows.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::settings;
+
+/// The migrations that this build knows, embedded.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Why the schema does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// Migrations are missing.
+    #[error("the schema is at version {found}, this build needs {needed}: run mochila-api migrate")]
+    Behind {
+        /// Version in the database; 0 where nothing was ever migrated.
+        found: i64,
+        /// The newest version that this build knows.
+        needed: i64,
+    },
+    /// A newer build has migrated.
+    #[error("the schema is at version {found}, this build knows {needed} at most: deploy the newer build")]
+    Ahead {
+        /// Version in the database.
+        found: i64,
+        /// The newest version that this build knows.
+        needed: i64,
+    },
+    /// The question failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Options of every connection: statements that hang are cut, a session that stalls inside a transaction (a stopped process)
+/// releases its locks.
+///
+/// # Errors
+/// The address is malformed.
+pub fn options(database: &settings::Database, application: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(database.url.expose())?
+        .application_name(application)
+        .options([
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("lock_timeout", "15s"),
+            ("statement_timeout", "120s"),
+            ("timezone", "UTC"),
+        ])
+        .log_statements(tracing::log::LevelFilter::Trace)
+        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2)))
+}
+
+/// A pool that is made at once and connects when first used. A caller waits 3 s at most for a connection, so that a database
+/// that is down is an answer, not a hang.
+///
+/// # Errors
+/// The address is malformed.
+pub fn pool(database: &settings::Database, application: &str) -> Result<PgPool, sqlx::Error> {
+    Ok(PgPoolOptions::new()
+        .max_connections(database.max_connections)
+        .acquire_timeout(Duration::from_secs(3))
+        .connect_lazy_with(options(database, application)?))
+}
+
+/// Brings the schema to the newest version that this build knows.
+///
+/// # Errors
+/// A migration failed; those before it stay.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    MIGRATIONS.run(pool).await
+}
+
+/// Whether the schema is the one that this build knows.
+///
+/// # Errors
+/// [`SchemaError`] says what to do.
+pub async fn check_schema(pool: &PgPool) -> Result<(), SchemaError> {
+    let needed = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    let migrated: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    let found: i64 = if migrated {
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success").fetch_one(pool).await?
+    } else {
+        0
+    };
+    match found.cmp(&needed) {
+        std::cmp::Ordering::Less => Err(SchemaError::Behind { found, needed }),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(SchemaError::Ahead { found, needed }),
+    }
+}

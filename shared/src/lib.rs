@@ -1,0 +1,27 @@
+//! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
+//!
+//! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
+//! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom).
+//! Plumbing: [`settings`], [`database`], [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
+//! (e-mail addresses), [`telemetry`] (logs and metrics).
+
+pub mod accounts;
+pub mod address;
+pub mod campaigns;
+pub mod clock;
+pub mod contacts;
+pub mod database;
+pub mod deliveries;
+pub mod error;
+pub mod imports;
+pub mod page;
+pub mod queue;
+pub mod routes;
+pub mod settings;
+pub mod suppressions;
+pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod vault;
+
+pub use sqlx::PgPool;

@@ -1,0 +1,196 @@
+//! Settings: the documented defaults of `deploy/config.default.toml`, a file, the environment, in this order.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::Deserialize;
+
+/// The embedded defaults: the file that documents them is the default.
+pub const DEFAULTS: &str = include_str!("../../deploy/config.default.toml");
+
+/// Every setting; see `deploy/config.default.toml` for meanings and units.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented where an operator reads them: deploy/config.default.toml")]
+pub struct Settings {
+    pub database: Database,
+    pub redis: Redis,
+    pub log: Log,
+    pub api: Api,
+    pub auth: Auth,
+    pub secrets: Secrets,
+    pub store: Store,
+    pub worker: Worker,
+    pub queue: Queue,
+    pub sending: Sending,
+}
+
+/// A value that must not be printed: `Debug` hides it.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(not set)" } else { "(secret)" })
+    }
+}
+
+macro_rules! section {
+    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(missing_docs, reason = "documented where an operator reads them: deploy/config.default.toml")]
+        pub struct $name { $(pub $field: $type),* }
+    };
+}
+
+section!(Database { url: Secret, max_connections: u32 });
+section!(Redis { url: Secret, prefix: String, timeout_ms: u64 });
+section!(Log { format: LogFormat, filter: String });
+section!(Api { listen: String, metrics_listen: String, public_url: url::Url, max_body_bytes: usize, max_upload_bytes: u64 });
+section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64 });
+section!(Secrets { jwt_key: Secret, encryption_key: Secret, link_key: Secret });
+section!(Store { url: String, s3_endpoint: String, s3_region: String, s3_access_key: Secret, s3_secret_key: Secret });
+section!(Worker { metrics_listen: String, lanes: String, drain_seconds: u64, slots: HashMap<String, usize> });
+section!(Queue {
+    lease_seconds: u64,
+    heartbeat_seconds: u64,
+    stale_seconds: u64,
+    bell_ms: u64,
+    reconcile_ms: u64,
+    poll_ms: u64,
+    retry_base_ms: u64,
+    max_tickets: usize,
+    keep_jobs_days: i64,
+});
+section!(Sending {
+    chunk_recipients: i64,
+    launch_slice: i64,
+    single_destination_from: i64,
+    connections: usize,
+    look_ahead: usize,
+    chunk_connections: usize,
+    turn_seconds: u64,
+    destination_chunks: i32,
+    messages_per_connection: u32,
+    idle_seconds: u64,
+    hello_name: String,
+    timeouts: Timeouts,
+    retry: Retry,
+    slowdown: Slowdown,
+});
+section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
+section!(Retry { first_seconds: f64, factor: f64, jitter: f64, longest_seconds: f64, expire_seconds: f64 });
+section!(Slowdown {
+    window_seconds: u64,
+    share: f64,
+    floor_per_second: f64,
+    raise: f64,
+    release_per_second: f64,
+    cooldown_seconds: f64,
+    suspend_after: u32,
+    suspend_seconds: f64,
+});
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+impl Settings {
+    /// Reads defaults, then the file named in `MOCHILA_CONFIG` if there is one, then `MOCHILA_…` variables.
+    ///
+    /// # Errors
+    /// A sentence that names the setting and the value.
+    pub fn load() -> Result<Self, String> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let file = std::env::var("MOCHILA_CONFIG").ok();
+        Self::from_sources(file.as_deref().map(Path::new))
+    }
+
+    fn from_sources(file: Option<&Path>) -> Result<Self, String> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(format!("MOCHILA_CONFIG names {}, which is not a file", file.display()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let figment = figment.merge(Env::prefixed("MOCHILA_").ignore(&["CONFIG"]).split("__"));
+        let settings: Self = figment.extract().map_err(|error| format!("settings: {error}"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let required = [
+            ("database.url", &self.database.url),
+            ("redis.url", &self.redis.url),
+            ("secrets.jwt_key", &self.secrets.jwt_key),
+            ("secrets.encryption_key", &self.secrets.encryption_key),
+            ("secrets.link_key", &self.secrets.link_key),
+        ];
+        for (name, value) in required {
+            if value.expose().is_empty() {
+                let variable = name.replace('.', "__").to_uppercase();
+                return Err(format!("settings: {name} is required (MOCHILA_{variable})"));
+            }
+        }
+        if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
+            return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
+        }
+        if self.sending.look_ahead == 0 || self.sending.connections == 0 || self.sending.chunk_connections == 0 {
+            return Err("settings: sending.look_ahead, connections and chunk_connections must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The defaults with sample values for what is required; for tests.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn sample() -> Self {
+        let key = "c2FtcGxlIGtleSBmb3IgdGVzdHMsIDMyIGJ5dGVzISE=".to_owned();
+        let mut settings: Self = Figment::from(Toml::string(DEFAULTS)).extract().expect("the defaults are well-formed");
+        settings.secrets = Secrets { jwt_key: key.clone().into(), encryption_key: key.clone().into(), link_key: key.into() };
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_lack_only_what_a_deployment_must_give() {
+        let error = Settings::from_sources(None).expect_err("nothing is given");
+        assert_eq!(error, "settings: database.url is required (MOCHILA_DATABASE__URL)");
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::from("hunter2".to_owned())), "(secret)");
+    }
+}
