@@ -1,1 +1,3 @@
 //! deliveries
+
+pub mod reply;
