@@ -16,6 +16,7 @@ pub mod error;
 pub mod imports;
 pub mod page;
 pub mod queue;
+pub mod readiness;
 pub mod routes;
 pub mod settings;
 pub mod suppressions;
