@@ -1,1 +1,4 @@
 //! campaigns
+pub mod cancel;
+pub mod finish;
+pub mod launch;
