@@ -17,6 +17,7 @@ pub mod imports;
 pub mod keyspace;
 pub mod page;
 pub mod queue;
+pub mod readiness;
 pub mod routes;
 pub mod settings;
 pub mod store;
