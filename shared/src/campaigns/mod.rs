@@ -10,5 +10,7 @@ pub mod header;
 pub mod launch;
 pub mod message;
 pub mod mime;
+pub mod payload;
 pub mod plain_text;
+pub mod standing;
 pub mod template;

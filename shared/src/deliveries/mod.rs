@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod destination;
 pub mod doubt;
 pub mod ledger;
+pub mod partition;
 pub mod payload;
 pub mod reply;
 pub mod retry;
