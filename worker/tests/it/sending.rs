@@ -7,7 +7,8 @@ use crate::house::House;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_gets_one_mail_and_the_campaign_balances() {
     let house = House::new().await;
-    let campaign = house.stage.campaign(&[("orchard.test", 1200), ("harbor.test", 300), ("bounce.test", 40), ("long.test", 3)]).await;
+    let campaign =
+        house.stage.campaign(&[("orchard.test", 1200), ("harbor.test", 300), ("bounce.test", 40), ("long.test", 3)]).await;
     let worker = house.worker(&[(Lane::Bulk, 4)]).await;
     let tally = house.until_finished(campaign.campaign_id).await;
     worker.stop().await;
