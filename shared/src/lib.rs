@@ -3,7 +3,7 @@
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
 //! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
-//! (e-mail addresses), [`telemetry`] (logs and metrics).
+//! (e-mail addresses), [`store`] (files), [`telemetry`] (logs and metrics).
 
 pub mod accounts;
 pub mod address;
@@ -20,6 +20,7 @@ pub mod queue;
 pub mod readiness;
 pub mod routes;
 pub mod settings;
+pub mod store;
 pub mod suppressions;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]

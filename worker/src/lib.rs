@@ -1,0 +1,5 @@
+//! Runs what was queued and what is due.
+//!
+//! [`clients`] speaks to the world outside: mail servers.
+
+pub mod clients;
