@@ -1,1 +1,4 @@
-//! routes
+//! Routes: by which way mail leaves the house. [`route`] is the noun, [`relay_url`] reads where a relay is.
+
+pub mod relay_url;
+pub mod route;
