@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::queue::{lane::Lane, payload::Job};
 
-/// Freezes the audience into chunks.
+/// Freezes the audience.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LaunchCampaign {
     /// The campaign.
@@ -17,7 +17,7 @@ impl Job for LaunchCampaign {
     const LANE: Lane = Lane::Bulk;
 }
 
-/// Cancels whoever has not been written to.
+/// Cancels whoever had no attempt yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CancelRecipients {
     /// The campaign.
@@ -29,7 +29,7 @@ impl Job for CancelRecipients {
     const LANE: Lane = Lane::Bulk;
 }
 
-/// Brings recipients of one state round again.
+/// Gives recipients of one state another turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RetryRecipients {
     /// The campaign.
@@ -43,12 +43,12 @@ impl Job for RetryRecipients {
     const LANE: Lane = Lane::Bulk;
 }
 
-/// Sends the campaign as it is now to a few addresses, outside of its ledger.
+/// Sends the campaign's mail to a few addresses, to look at. Leaves no trace in the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SendTest {
     /// The campaign.
     pub campaign_id: Uuid,
-    /// One to five addresses, as parsed.
+    /// The addresses.
     pub to: Vec<String>,
 }
 

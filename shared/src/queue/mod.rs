@@ -2,8 +2,8 @@
 //!
 //! [`job`] is the noun: states, enqueue, questions. [`payload`] is what a kind of job is. [`claim`] hands a job to a worker and fences
 //! every later write. [`outcome`] ends a run. [`lease`] keeps runs alive and takes them from the dead. [`bell`] says how much there is
-//! to do, [`ticket`] is the one file that pushes to Redis. [`lane`] names the lanes, [`fleet`] is who is alive, [`gauges`] is what
-//! `/metrics` asks, [`inspect`] what people ask and may do.
+//! to do, [`ticket`] is the one file that pushes to Redis. [`lane`] names the lanes, [`fleet`] is who is alive, [`inspect`] what people
+//! ask and may do, [`gauges`] what `/metrics` asks, [`prune`] the end of old jobs.
 
 pub mod bell;
 pub mod claim;
@@ -15,4 +15,5 @@ pub mod lane;
 pub mod lease;
 pub mod outcome;
 pub mod payload;
+pub mod prune;
 pub mod ticket;

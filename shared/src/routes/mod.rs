@@ -1,4 +1,5 @@
-//! Routes: by which way mail leaves the house. [`route`] is the noun, [`relay_url`] reads where a relay is.
+//! Routes: the ways by which mail leaves. [`route`] is the noun, [`relay_url`] reads where a relay is, [`usable`] is what senders ask.
 
 pub mod relay_url;
 pub mod route;
+pub mod usable;

@@ -119,23 +119,6 @@ pub struct Change {
     pub disabled: Option<bool>,
 }
 
-/// A route that mail can take now, with what a connection needs.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the columns are described in migrations/0005_campaigns.sql")]
-pub struct Usable {
-    pub id: Uuid,
-    pub name: String,
-    /// Name or address; an IPv6 address without brackets.
-    pub host: String,
-    pub port: u16,
-    pub username: Option<String>,
-    pub password: Option<Secret>,
-    pub tls: Tls,
-    pub max_connections: i32,
-    pub rate_per_second: Option<f64>,
-    pub weight: i32,
-}
-
 /// Makes a route.
 ///
 /// # Errors
@@ -261,57 +244,6 @@ pub async fn disable(connection: &mut PgConnection, id: Uuid) -> Result<()> {
     if disabled == 1 { Ok(()) } else { Err(Error::not_found("route", id)) }
 }
 
-/// Every route that mail can take now, with its password opened. One whose password does not open is left out and logged.
-///
-/// # Errors
-/// The database failed.
-pub async fn usable(pool: &PgPool, vault: &Vault) -> Result<Vec<Usable>> {
-    #[derive(FromRow)]
-    struct Row {
-        #[sqlx(flatten)]
-        route: Route,
-        password_sealed: Option<Vec<u8>>,
-    }
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, kind, url, username, password_sealed IS NOT NULL AS has_password, tls, max_connections, rate_per_second,
-                weight, disabled_at, created_at, updated_at, password_sealed
-         FROM routes WHERE disabled_at IS NULL ORDER BY id",
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut usable = Vec::with_capacity(rows.len());
-    for Row { route, password_sealed } in rows {
-        match opened(vault, &route, password_sealed.as_deref()) {
-            Ok(one) => usable.push(one),
-            Err(error) => tracing::error!(route.id = %route.id, error, "a route cannot be used"),
-        }
-    }
-    Ok(usable)
-}
-
-fn opened(vault: &Vault, route: &Route, sealed: Option<&[u8]>) -> Result<Usable, String> {
-    let url = RelayUrl::parse(&route.url)?;
-    let password = match sealed {
-        Some(sealed) => {
-            let plain = vault.open(sealed, route.id.as_bytes())?;
-            Some(Secret::from(String::from_utf8(plain).map_err(|_| "the password is not UTF-8")?))
-        }
-        None => None,
-    };
-    Ok(Usable {
-        id: route.id,
-        name: route.name.clone(),
-        host: url.host,
-        port: url.port,
-        username: route.username.clone(),
-        password,
-        tls: route.tls,
-        max_connections: route.max_connections,
-        rate_per_second: route.rate_per_second,
-        weight: route.weight,
-    })
-}
-
 struct Checked {
     url: String,
     username: Option<String>,
@@ -378,7 +310,7 @@ fn taken(error: sqlx::Error, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Stage;
+    use crate::{routes::usable, testing::Stage};
 
     fn relay(url: &str, tls: Tls) -> NewRoute {
         NewRoute {
@@ -406,7 +338,7 @@ mod tests {
             .await
             .expect("the row");
         assert!(!row.contains("hunter2"), "{row}");
-        let usable = usable(&stage.pool, &vault).await.expect("routes");
+        let usable = usable::all(&stage.pool, &vault).await.expect("routes");
         assert_eq!(usable[0].password.as_ref().map(Secret::expose), Some("hunter2"));
         assert!(!format!("{usable:?}").contains("hunter2"));
     }
@@ -424,7 +356,7 @@ mod tests {
         let weight = Change { weight: Some(7), disabled: Some(true), ..Change::default() };
         let changed = change(&mut connection, &vault, made.id, weight).await.expect("changed");
         assert!(changed.has_password && changed.weight == 7 && changed.disabled_at.is_some());
-        assert!(usable(&stage.pool, &vault).await.expect("routes").is_empty());
+        assert!(usable::all(&stage.pool, &vault).await.expect("routes").is_empty());
         let bare = Change { username: Some(None), password: Some(None), ..Change::default() };
         assert!(!change(&mut connection, &vault, made.id, bare).await.expect("changed").has_password);
     }
