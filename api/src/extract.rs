@@ -2,7 +2,7 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -44,6 +44,18 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     }
 }
 
+/// `Option<Json<T>>`: a request without a Content-Type has no body.
+impl<T: DeserializeOwned> OptionalFromRequest<AppState> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Option<Self>, ApiError> {
+        if request.headers().get(header::CONTENT_TYPE).is_none() {
+            return Ok(None);
+        }
+        <Self as FromRequest<AppState>>::from_request(request, state).await.map(Some)
+    }
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
@@ -58,6 +70,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         use axum::extract::path::ErrorKind;
+        if let Ok(parameters) = RawPathParams::from_request_parts(parts, state).await
+            && let Some((key, _)) = parameters.iter().find(|(_, value)| value.contains('\0'))
+        {
+            return Err(no_nul(key).into());
+        }
         #[expect(clippy::disallowed_types, reason = "this is the extractor that is used instead")]
         let extracted = axum::extract::Path::<T>::from_request_parts(parts, state).await;
         let rejection = match extracted {
@@ -105,7 +122,11 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize(&mut deserializer) {
         Ok(value) => {
-            return deserializer.end().map(|()| value).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")));
+            deserializer.end().map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
+            return match nul_within(body) {
+                Some(field) => Err(no_nul(&field)),
+                None => Ok(value),
+            };
         }
         Err(error) => error,
     };
@@ -121,12 +142,41 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 }
 
 fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+    let pairs: Vec<(String, String)> = url_pairs(query).into_owned().collect();
+    if let Some((field, _)) = pairs.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(no_nul(field));
+    }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(url_pairs(query))).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         let value = |field: &str| pairs.iter().find(|(name, _)| name == field).map(|(_, value)| format!("{value:?}"));
         Error::Invalid(vec![blame(&path, &message, value)])
     })
+}
+
+/// PostgreSQL stores no NUL in a text.
+fn no_nul(field: &str) -> Error {
+    Error::invalid(field, "holds a NUL character")
+}
+
+/// The field that holds a NUL, if one does. In JSON it can only stand there as an escape, which is looked for first.
+fn nul_within(body: &[u8]) -> Option<String> {
+    body.windows(6)
+        .any(|window| window == b"\\u0000")
+        .then(|| serde_json::from_slice(body).ok())
+        .flatten()
+        .and_then(|whole| nul_at(&whole, ""))
+}
+
+fn nul_at(value: &Value, path: &str) -> Option<String> {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::String(text) if text.contains('\0') => Some(if path.is_empty() { "body".to_owned() } else { path.to_owned() }),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| nul_at(item, &format!("{path}[{index}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(key, item)| {
+            if key.contains('\0') { Some(below(&key.replace('\0', "\\0"))) } else { nul_at(item, &below(key)) }
+        }),
+        _ => None,
+    }
 }
 
 fn url_pairs(query: &str) -> form_urlencoded::Parse<'_> {

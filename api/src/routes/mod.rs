@@ -10,7 +10,12 @@ use axum::{
 
 use crate::{error::ApiError, request, state::AppState};
 
+pub mod accounts;
+pub mod contacts;
 pub mod health;
+pub mod jobs;
+pub mod lists;
+pub mod suppressions;
 
 /// The whole front.
 pub fn router(state: AppState) -> Router {
@@ -28,6 +33,11 @@ pub fn router(state: AppState) -> Router {
 /// Everything under `/api/v1` that needs PostgreSQL: one line a domain.
 fn versioned() -> Router<AppState> {
     Router::new()
+        .merge(accounts::router())
+        .merge(lists::router())
+        .merge(contacts::router())
+        .merge(suppressions::router())
+        .merge(jobs::router())
 }
 
 async fn behind_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {

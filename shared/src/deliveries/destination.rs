@@ -1,6 +1,6 @@
 //! The noun: a destination, which is a recipient domain that has limits, is being slowed down or is suspended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
@@ -106,23 +106,34 @@ pub fn judge(window: &Window, adaptive_rate: Option<f64>, settings: &Slowdown) -
     }
 }
 
-/// Writes what a window taught, and counts its replies into the hour.
+/// Counts replies into the hour, many destinations in one statement.
 ///
 /// # Errors
 /// The database failed.
-pub async fn learn(pool: &PgPool, domain: &str, window: &Window, step: Step, settings: &Slowdown) -> Result<()> {
+pub async fn count(pool: &PgPool, windows: &BTreeMap<String, Window>) -> Result<()> {
+    let column = |value: fn(&Window) -> u32| windows.values().map(|w| i64::from(value(w))).collect::<Vec<_>>();
     sqlx::query(
         "INSERT INTO destination_hours AS h (domain, hour, accepted, deferred, failed)
-         VALUES ($1, date_trunc('hour', now(), 'UTC'), $2, $3, $4)
+         SELECT domain, date_trunc('hour', now(), 'UTC'), accepted, deferred, failed
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (domain, accepted, deferred, failed) ORDER BY domain
          ON CONFLICT (domain, hour) DO UPDATE SET accepted = h.accepted + excluded.accepted, deferred = h.deferred + excluded.deferred,
              failed = h.failed + excluded.failed, updated_at = now()",
     )
-    .bind(domain)
-    .bind(i64::from(window.accepted))
-    .bind(i64::from(window.throttled + window.deferred))
-    .bind(i64::from(window.failed))
+    .bind(windows.keys().map(String::as_str).collect::<Vec<_>>())
+    .bind(column(|w| w.accepted))
+    .bind(column(|w| w.throttled + w.deferred))
+    .bind(column(|w| w.failed))
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// Takes a step. Where another process has taken one in the same window, this one stays, so that a fleet slows down no faster than a
+/// single worker.
+///
+/// # Errors
+/// The database failed.
+pub async fn take(pool: &PgPool, domain: &str, step: Step, last_reply: Option<&str>, settings: &Slowdown) -> Result<()> {
     let (rate, pause, suspend, reason) = match step {
         Step::Stay => return Ok(()),
         Step::Slow(rate) => (Some(rate), settings.cooldown_seconds, 0.0, Some("throttling replies")),
@@ -130,23 +141,28 @@ pub async fn learn(pool: &PgPool, domain: &str, window: &Window, step: Step, set
         Step::Release => (None, 0.0, 0.0, None),
         Step::Suspend => (None, 0.0, settings.suspend_seconds, Some("policy replies")),
     };
+    #[expect(clippy::cast_precision_loss, reason = "a window is seconds")]
+    let window_seconds = settings.window_seconds as f64;
     sqlx::query(
         "INSERT INTO destinations AS d (domain, adaptive_rate, cooldown_until, suspended_until, reason, last_reply, slowed_at)
-         VALUES ($1, $2, CASE WHEN $3 > 0 THEN now() + make_interval(secs => $3) END,
-                 CASE WHEN $4 > 0 THEN now() + make_interval(secs => $4) END, $5, $6, CASE WHEN $3 + $4 > 0 THEN now() END)
+         VALUES ($1, $2, CASE WHEN $3::float8 > 0 THEN now() + make_interval(secs => $3) END,
+                 CASE WHEN $4::float8 > 0 THEN now() + make_interval(secs => $4) END, $5, $6,
+                 CASE WHEN $3 + $4 > 0 THEN now() END)
          ON CONFLICT (domain) DO UPDATE SET
              adaptive_rate = CASE WHEN $4 > 0 THEN d.adaptive_rate ELSE excluded.adaptive_rate END,
              cooldown_until = coalesce(excluded.cooldown_until, d.cooldown_until),
              suspended_until = coalesce(excluded.suspended_until, d.suspended_until),
              reason = excluded.reason, last_reply = coalesce(excluded.last_reply, d.last_reply),
-             slowed_at = coalesce(excluded.slowed_at, d.slowed_at), updated_at = now()",
+             slowed_at = coalesce(excluded.slowed_at, d.slowed_at), updated_at = now()
+         WHERE d.updated_at < now() - make_interval(secs => $7::float8 * 0.8)",
     )
     .bind(domain)
     .bind(rate)
     .bind(pause)
     .bind(suspend)
     .bind(reason)
-    .bind(&window.last_reply)
+    .bind(last_reply)
+    .bind(window_seconds)
     .execute(pool)
     .await?;
     Ok(())

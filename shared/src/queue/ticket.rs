@@ -89,6 +89,26 @@ impl Tickets {
         Ok(active + scheduled)
     }
 
+    /// Takes a worker of apalis out of its books. It does not do that itself, and would look for its tickets for half a minute.
+    ///
+    /// # Errors
+    /// Redis failed; the books are swept after half a minute.
+    pub async fn goodbye(&self, lane: Lane, worker: &str) -> Result<(), TicketError> {
+        let config = config(&self.keyspace, lane);
+        redis::pipe()
+            .cmd("ZREM")
+            .arg(config.workers_set())
+            .arg(worker)
+            .ignore()
+            .cmd("UNLINK")
+            .arg(format!("{}:{worker}", config.inflight_jobs_set()))
+            .arg(format!("{}:metadata:{worker}", config.workers_set()))
+            .ignore()
+            .query_async::<()>(&mut self.keyspace.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Removes what apalis-redis never does: finished tickets with their data. Answers how many.
     ///
     /// # Errors

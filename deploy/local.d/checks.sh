@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# deploy/local test.
+
+run_checks() {
+    if wants_help "$@"; then
+        cat <<'TEXT'
+Usage: deploy/local test [-- CARGO TEST ARGUMENTS]
+
+Format, lints and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end. This
+PostgreSQL runs without fsync: its data are thrown away. While it runs, .local/test.env has DATABASE_URL and REDIS_URL.
+
+       deploy/local test --servers
+
+Starts only the two servers and leaves them running for tests run by hand (. .local/test.env; cargo test);
+deploy/local test --stop ends them.
+TEXT
+        return 0
+    fi
+    local only=''
+    case ${1:-} in
+        --servers | --stop) only=$1 && shift ;;
+        --) shift ;;
+        '') ;;
+        *) die "test does not know $1; see deploy/local test --help" ;;
+    esac
+    if [ "$only" = --stop ]; then
+        use_stack test
+        stop_tests
+        return 0
+    fi
+    require_servers
+    require_toolchain
+    use_stack test
+    [ "$only" = --servers ] || trap stop_tests EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    step "Starting PostgreSQL and Redis for the tests"
+    start_servers
+    write_test_file
+    if [ "$only" = --servers ]; then
+        note "Tests by hand: set -a; . $LOCAL/test.env; cargo test"
+        return 0
+    fi
+
+    FAILED=''
+    cd "$ROOT" || exit
+    check "format" cargo fmt --all --check
+    check "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+    if command -v shellcheck >/dev/null; then
+        check "shell scripts" shellcheck --shell=bash --severity=warning --exclude=SC2034 deploy/local deploy/local.d/*.sh .ci/run
+    fi
+    if command -v cargo-deny >/dev/null; then
+        check "licences and bans" cargo deny --offline check licenses bans
+    fi
+    check "tests" cargo test --workspace --locked "$@"
+    [ -z "$FAILED" ] || die "failed:$FAILED"
+    printf '%sall checks passed%s\n' "$GREEN" "$PLAIN"
+}
+
+# check NAME COMMAND...: a failure is remembered and the rest still runs.
+check() {
+    local name=$1
+    shift
+    step "Checking: $name"
+    "$@" || FAILED="${FAILED:+$FAILED,} $name"
+}
+
+write_test_file() {
+    DATABASE_URL=postgres://mochila:$DATABASE_PASSWORD@127.0.0.1:$POSTGRES_PORT/postgres
+    export DATABASE_URL REDIS_URL
+    (umask 077 && printf 'DATABASE_URL=%s\nREDIS_URL=%s\n' "$DATABASE_URL" "$REDIS_URL" >"$LOCAL/test.env")
+}
+
+stop_tests() {
+    local status=$?
+    trap - EXIT INT TERM
+    redis_stop
+    postgres_stop immediate
+    rm -rf "$DATA" "$LOCAL/test.env"
+    rmdir "$(dirname "$DATA")" 2>/dev/null || true
+    return "$status"
+}
