@@ -32,8 +32,12 @@ pub fn block(progress: &Progress, journey: &Journey) -> Vec<String> {
 #[must_use]
 pub fn line(progress: &Progress, journey: &Journey) -> String {
     let audience = progress.audience.map_or_else(|| "?".to_owned(), grouped);
-    let counts: Vec<_> =
-        progress.counts().iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+    let counts: Vec<_> = progress
+        .counts()
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name} {}", grouped(*count)))
+        .collect();
     format!(
         "  {:>5.1} s  {:>9} of {audience}  {:>7}/s  {}",
         journey.elapsed().as_secs_f64(),
@@ -47,13 +51,18 @@ pub fn line(progress: &Progress, journey: &Journey) -> String {
 #[must_use]
 pub fn summary(progress: &Progress, journey: &Journey, sink: Option<&Stats>) -> String {
     let audience = progress.audience.unwrap_or(0);
-    let mut out = format!("\nThe campaign is {} after {}.\n\n  Balance\n", progress.state, duration(journey.elapsed().as_secs_f64()));
+    let mut out =
+        format!("\nThe campaign is {} after {}.\n\n  Balance\n", progress.state, duration(journey.elapsed().as_secs_f64()));
     for (name, count) in progress.counts() {
         out.push_str(&format!("    {name:<12} {:>12}\n", grouped(count)));
     }
     let verdict = if progress.sum() == audience { "✓ equals the audience" } else { "✗ differs from the audience" };
     out.push_str(&format!("    {:<12} {:>12}   {verdict} of {}\n", "sum", grouped(progress.sum()), grouped(audience)));
-    out.push_str(&format!("\n  Rate           {}/s on average, {}/s at its peak\n", whole(journey.average()), whole(journey.peak())));
+    out.push_str(&format!(
+        "\n  Rate           {}/s on average, {}/s at its peak\n",
+        whole(journey.average()),
+        whole(journey.peak())
+    ));
     let slowest = journey.slowest(6);
     if !slowest.is_empty() {
         out.push_str("\n  Slowest destinations    last outcome   accepted    bounced     failed\n");
