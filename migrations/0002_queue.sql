@@ -1,5 +1,11 @@
 -- The queue. PostgreSQL is the truth; a ticket in Redis only says "this lane has work".
 
+-- A uuid v7 as the programs make them: time first, so that ids sort by age.
+CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+    SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+            || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+$$;
+
 CREATE TABLE jobs (
     id                   uuid PRIMARY KEY,
     workspace_id         uuid REFERENCES workspaces (id) ON DELETE CASCADE,

@@ -61,6 +61,6 @@ CREATE TABLE chunks (
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE chunks IS 'About 500 recipients: what one SendChunk job carries. Finished when each of its ids has an outcome or a later date.';
+COMMENT ON TABLE chunks IS 'About 500 recipients. The SendChunk job that carries it has the same id. Finished when each of its ids has an outcome or a later date.';
 CREATE INDEX chunks_open ON chunks (campaign_id) WHERE finished_at IS NULL;
 CREATE INDEX chunks_campaign ON chunks (campaign_id, id);

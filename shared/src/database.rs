@@ -67,6 +67,17 @@ pub fn pool(database: &settings::Database, application: &str) -> Result<PgPool, 
         .connect_lazy_with(options(database, application)?))
 }
 
+/// One connection outside any pool.
+pub type Connection = sqlx::PgConnection;
+
+/// Opens one connection outside any pool, for a task that must never wait for others.
+///
+/// # Errors
+/// PostgreSQL cannot be reached.
+pub async fn connect(database: &settings::Database, application: &str) -> Result<Connection, sqlx::Error> {
+    options(database, application)?.connect().await
+}
+
 /// Brings the schema to the newest version that this build knows.
 ///
 /// # Errors

@@ -84,6 +84,26 @@ impl Error {
         Self::Internal(error.to_string())
     }
 
+    /// Whether the fault lies in the machinery and passes by itself: PostgreSQL is gone, restarting or full of connections.
+    #[must_use]
+    pub fn is_infrastructure(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback.
+                error.code().is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)))
+            }
+            Self::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_),
+            ) => true,
+            _ => false,
+        }
+    }
+
     /// The name of the violated constraint, where a constraint was violated.
     pub fn constraint(error: &sqlx::Error) -> Option<&str> {
         error.as_database_error().and_then(|e| e.constraint())

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
 //! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom).
-//! Plumbing: [`settings`], [`database`], [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
-//! (e-mail addresses), [`telemetry`] (logs and metrics).
+//! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
+//! (e-mail addresses), [`store`] (files), [`telemetry`] (logs and metrics).
 
 pub mod accounts;
 pub mod address;
@@ -14,10 +14,13 @@ pub mod database;
 pub mod deliveries;
 pub mod error;
 pub mod imports;
+pub mod keyspace;
 pub mod page;
 pub mod queue;
+pub mod readiness;
 pub mod routes;
 pub mod settings;
+pub mod store;
 pub mod suppressions;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]

@@ -53,6 +53,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Variables that begin like a setting but are for the command line, or for scripts that read them.
+const NOT_SETTINGS: [&str; 4] = ["CONFIG", "URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"];
+
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
         #[derive(Clone, Debug, Deserialize)]
@@ -139,7 +142,7 @@ impl Settings {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        let figment = figment.merge(Env::prefixed("MOCHILA_").ignore(&["CONFIG"]).split("__"));
+        let figment = figment.merge(Env::prefixed("MOCHILA_").ignore(&NOT_SETTINGS).split("__"));
         let settings: Self = figment.extract().map_err(|error| format!("settings: {error}"))?;
         settings.check()?;
         Ok(settings)

@@ -1,1 +1,3 @@
 //! imports
+
+pub mod records;

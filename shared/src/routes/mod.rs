@@ -1,1 +1,3 @@
-//! routes
+//! Routes: the ways by which mail leaves.
+
+pub mod usable;

@@ -1,0 +1,16 @@
+//! HTTP in, one call into `shared`, JSON out. No SQL and no job runs here.
+//!
+//! [`routes`] lists every route. [`extract`] and [`caller`] are what handlers take, [`error`] is what they fail with, [`state`] what
+//! they share. [`request`] wraps each request: id, span, metrics, panics. [`serve`] is the process: listeners,
+//! waiting for PostgreSQL, shutdown.
+
+pub mod caller;
+pub mod error;
+pub mod extract;
+pub mod request;
+pub mod routes;
+pub mod serve;
+pub mod state;
+
+pub use routes::router;
+pub use state::AppState;

@@ -1,0 +1,132 @@
+//! Contacts.
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::{
+    contacts::{
+        attributes::Attributes,
+        contact::{self, Change, Contact, ContactState, Filter, NewContact},
+        list, member,
+    },
+    page::{Page, PageRequest},
+};
+use uuid::Uuid;
+
+use crate::{
+    caller::Caller,
+    error::ApiResult,
+    extract::{Json, Path, Query},
+    state::AppState,
+};
+
+/// `/contacts`.
+pub fn router() -> Router<AppState> {
+    Router::new().route("/contacts", get(page).post(create)).route("/contacts/{id}", get(one).patch(change).delete(remove))
+}
+
+/// A contact as it is told.
+#[derive(Serialize)]
+pub struct ContactBody {
+    id: Uuid,
+    workspace_id: Uuid,
+    email: String,
+    name: String,
+    attributes: Attributes,
+    state: String,
+    unsubscribed_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Contact> for ContactBody {
+    fn from(contact: Contact) -> Self {
+        let Contact { id, workspace_id, email, name, attributes, state, unsubscribed_at, created_at, updated_at } = contact;
+        Self { id, workspace_id, email, name, attributes: attributes.0, state, unsubscribed_at, created_at, updated_at }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    email: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    list_ids: Vec<Uuid>,
+}
+
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NewBody>,
+) -> ApiResult<(StatusCode, Json<ContactBody>)> {
+    let NewBody { email, name, attributes, list_ids } = body;
+    let mut transaction = state.pool.begin().await?;
+    let created = contact::create(&mut transaction, caller.scope, NewContact { email, name, attributes }).await?;
+    for list_id in list_ids {
+        member::add(&mut transaction, caller.scope, list_id, &[created.id]).await?;
+    }
+    transaction.commit().await?;
+    Ok((StatusCode::CREATED, Json(created.into())))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContactsQuery {
+    page: Option<i64>,
+    limit: Option<i64>,
+    #[serde(default)]
+    search: String,
+    state: Option<ContactState>,
+    list_id: Option<Uuid>,
+}
+
+async fn page(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(query): Query<ContactsQuery>,
+) -> ApiResult<Json<Page<ContactBody>>> {
+    let request = PageRequest::new(query.page, query.limit)?;
+    if let Some(list_id) = query.list_id {
+        list::find(&state.pool, caller.scope, list_id).await?;
+    }
+    let filter = Filter { search: query.search, state: query.state, list_id: query.list_id };
+    Ok(Json(contact::page(&state.pool, caller.scope.workspace_id, &filter, request).await?.map(ContactBody::from)))
+}
+
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<ContactBody>> {
+    Ok(Json(contact::find(&state.pool, caller.scope, id).await?.into()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    email: Option<String>,
+    name: Option<String>,
+    attributes: Option<Attributes>,
+    state: Option<ContactState>,
+}
+
+async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ChangeBody>,
+) -> ApiResult<Json<ContactBody>> {
+    let ChangeBody { email, name, attributes, state: subscription } = body;
+    let change = Change { email, name, attributes, state: subscription };
+    let mut transaction = state.pool.begin().await?;
+    let changed = contact::change(&mut transaction, caller.scope, id, change, state.clock.now()).await?;
+    transaction.commit().await?;
+    Ok(Json(changed.into()))
+}
+
+async fn remove(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+    let mut transaction = state.pool.begin().await?;
+    contact::delete(&mut transaction, caller.scope, id).await?;
+    transaction.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,56 @@
+//! Every route of the front, in one list.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, OriginalUri, Request, State},
+    http::Method,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+
+use crate::{error::ApiError, request, state::AppState};
+
+pub mod accounts;
+pub mod contacts;
+pub mod health;
+pub mod jobs;
+pub mod lists;
+pub mod suppressions;
+
+/// The whole front.
+pub fn router(state: AppState) -> Router {
+    let known_schema = middleware::from_fn_with_state(state.clone(), behind_the_gate);
+    Router::new()
+        .merge(health::router())
+        .nest("/api/v1", health::router().merge(versioned().layer(known_schema)))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(state.settings.api.max_body_bytes))
+        .layer(middleware::from_fn(request::wrap))
+        .with_state(state)
+}
+
+/// Everything under `/api/v1` that needs PostgreSQL: one line a domain.
+fn versioned() -> Router<AppState> {
+    Router::new()
+        .merge(accounts::router())
+        .merge(lists::router())
+        .merge(contacts::router())
+        .merge(suppressions::router())
+        .merge(jobs::router())
+}
+
+async fn behind_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if state.schema.is_open() {
+        return next.run(request).await;
+    }
+    ApiError::Business(shared::error::Error::internal("PostgreSQL has not answered since the start")).into_response()
+}
+
+async fn no_route(uri: OriginalUri) -> ApiError {
+    ApiError::NoRoute(format!("there is nothing at {}", uri.path()))
+}
+
+async fn no_method(method: Method, uri: OriginalUri) -> ApiError {
+    ApiError::NoMethod(format!("{} does not take {method}", uri.path()))
+}

@@ -1,0 +1,118 @@
+//! The process: two listeners, waiting for PostgreSQL at the start, finishing requests at the end.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::{Router, routing::get, serve::ListenerExt};
+use shared::{
+    PgPool,
+    clock::Clock,
+    database::{self, SchemaError},
+    settings::Settings,
+    telemetry::{self, PrometheusHandle},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{router, state::AppState};
+
+/// How long requests may take to finish once the process is asked to stop.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How often a database that is not there is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT. While PostgreSQL is down, `/health` answers and everything else says 500.
+///
+/// # Errors
+/// A setting is wrong, a port is taken, or the schema is not the one that this build knows.
+pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let recorder = telemetry::recorder().map_err(anyhow::Error::msg)?;
+    let pool = database::pool(&settings.database, "mochila-api").context("settings: database.url is malformed")?;
+    let state = AppState::new(pool.clone(), settings, Clock::system()).map_err(anyhow::Error::msg)?;
+    state.schema.close();
+
+    let stop = CancellationToken::new();
+    let front = listen("api.listen", &state.settings.api.listen).await?;
+    let metrics = listen("api.metrics_listen", &state.settings.api.metrics_listen).await?;
+    tracing::info!(api.listen = %front.local_addr()?, metrics.listen = %metrics.local_addr()?, "listening");
+
+    let mut front = tokio::spawn(accept(front, router(state.clone()), stop.clone()));
+    let mut metrics = tokio::spawn(accept(metrics, scraped(recorder.clone()), stop.clone()));
+    let upkeep = tokio::spawn(keep_up(recorder));
+    let schema = async {
+        wait_for_schema(&pool).await?;
+        state.schema.open();
+        tracing::info!("the schema is known, taking requests");
+        std::future::pending::<Result<(), SchemaError>>().await
+    };
+    let ended = tokio::select! {
+        signal = asked_to_stop() => signal.context("signals"),
+        unfit = schema => unfit.map_err(anyhow::Error::from),
+        ended = &mut front => ended.context("the front")?.context("the front"),
+        ended = &mut metrics => ended.context("the metrics listener")?.context("the metrics listener"),
+    };
+    stop.cancel();
+    upkeep.abort();
+    if !front.is_finished() && tokio::time::timeout(DEADLINE, &mut front).await.is_err() {
+        tracing::warn!(deadline_s = DEADLINE.as_secs(), "requests were cut off at the deadline");
+    }
+    tracing::info!("stopped");
+    ended
+}
+
+async fn listen(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {setting} {address:?}"))
+}
+
+async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    // Answers are small and written at once; Nagle's algorithm would hold the last segment back.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(error.full = %error, "TCP_NODELAY is not to be had");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn scraped(recorder: PrometheusHandle) -> Router {
+    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
+}
+
+async fn keep_up(recorder: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        recorder.run_upkeep();
+    }
+}
+
+/// Returns once PostgreSQL has the schema that this build knows.
+async fn wait_for_schema(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut told = false;
+    loop {
+        match database::check_schema(pool).await {
+            Err(SchemaError::Database(error)) => {
+                if !told {
+                    tracing::error!(error.full = %error, retry_s = RETRY.as_secs(), "PostgreSQL does not answer; trying until it does");
+                    told = true;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            known_or_unfit => return known_or_unfit,
+        }
+    }
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, deadline_s = DEADLINE.as_secs(), "stopping: finishing requests");
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! A front of its own for every test, and people who call it.
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use http_body_util::BodyExt;
+use mochila_api::AppState;
+use serde_json::Value;
+use shared::{
+    accounts::user::{self, NewUser, Role},
+    testing::Stage,
+};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// The front with its own database, key prefix and clock.
+pub struct TestApp {
+    /// The real parts: pool, settings, clock.
+    pub stage: Stage,
+    /// What the handlers share.
+    pub state: AppState,
+    router: Router,
+}
+
+/// Somebody who is logged in.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub user_id: Uuid,
+    pub workspace_id: Uuid,
+    pub email: String,
+    pub token: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body, which must be JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The body, whose status must be this one.
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// A problem document with this status, with its changing request id taken out.
+    pub fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.headers.get(header::CONTENT_TYPE).expect("a content type"), "application/problem+json");
+        let mut problem = self.expect(status);
+        let id = problem.as_object_mut().expect("an object").remove("request_id").expect("a request id");
+        assert_eq!(id.as_str(), self.headers.get("x-request-id").map(|value| value.to_str().expect("ASCII")));
+        problem
+    }
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        let stage = Stage::new().await;
+        let state = AppState::new(stage.pool.clone(), stage.settings.clone(), stage.clock.clone()).expect("the settings are good");
+        let router = mochila_api::router(state.clone());
+        Self { stage, state, router }
+    }
+
+    /// An admin with a workspace of its own.
+    pub async fn admin(&self) -> Person {
+        let workspace = self.stage.workspace("Headquarters").await;
+        self.person(workspace, Role::Admin).await
+    }
+
+    /// A client of this workspace.
+    pub async fn client(&self, workspace_id: Uuid) -> Person {
+        self.person(workspace_id, Role::Client).await
+    }
+
+    /// A client with a workspace of its own.
+    pub async fn somebody(&self) -> Person {
+        let workspace = self.stage.workspace("Acme").await;
+        self.client(workspace).await
+    }
+
+    async fn person(&self, workspace_id: Uuid, role: Role) -> Person {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        let mut connection = self.stage.pool.acquire().await.expect("a connection");
+        let new = NewUser { workspace_id, email: email.clone(), password_hash: "no password fits".to_owned(), role };
+        let user_id = user::create(&mut connection, new).await.expect("a user");
+        Person { user_id, workspace_id, email, token: self.state.sessions.tokens.issue(user_id).expect("a token") }
+    }
+
+    pub async fn get(&self, person: &Person, path: &str) -> Answer {
+        self.call(Some(person), Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, person: &Person, path: &str, body: Value) -> Answer {
+        self.call(Some(person), Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, person: &Person, path: &str, body: Value) -> Answer {
+        self.call(Some(person), Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, person: &Person, path: &str, body: Value) -> Answer {
+        self.call(Some(person), Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, person: &Person, path: &str) -> Answer {
+        self.call(Some(person), Method::DELETE, path, None).await
+    }
+
+    /// A request with or without credentials; paths begin after `/api/v1`.
+    pub async fn call(&self, person: Option<&Person>, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+        if let Some(person) = person {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", person.token));
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).expect("a request")).await
+    }
+
+    /// Any request at all.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}

@@ -1,0 +1,147 @@
+//! Access tokens: JWT, HS256 and nothing else, short-lived. They say who calls; what the caller may do is asked of the table each time.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    error::{Error, Result},
+    settings::Settings,
+};
+
+/// What our processes' clocks may differ.
+const SKEW: TimeDelta = TimeDelta::seconds(60);
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: Uuid,
+    iat: i64,
+    exp: i64,
+}
+
+/// Issues and checks access tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    clock: Clock,
+    lifetime: TimeDelta,
+}
+
+impl Tokens {
+    /// Signs with `secrets.jwt_key`.
+    ///
+    /// # Errors
+    /// A sentence: the key is not base64 of 32 bytes or more.
+    pub fn new(settings: &Settings, clock: Clock) -> Result<Self, String> {
+        let key = STANDARD
+            .decode(settings.secrets.jwt_key.expose())
+            .map_err(|error| format!("settings: secrets.jwt_key is not base64: {error}"))?;
+        if key.len() < 32 {
+            return Err(format!("settings: secrets.jwt_key has {} bytes, it needs 32", key.len()));
+        }
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.algorithms = vec![Algorithm::HS256];
+        // Times are compared below, with the clock that tests can move.
+        validation.validate_exp = false;
+        validation.required_spec_claims = ["exp".to_owned(), "sub".to_owned()].into();
+        Ok(Self {
+            encoding: EncodingKey::from_secret(&key),
+            decoding: DecodingKey::from_secret(&key),
+            validation,
+            clock,
+            lifetime: TimeDelta::seconds(settings.auth.access_token_seconds),
+        })
+    }
+
+    /// Seconds that a new token is good for.
+    #[must_use]
+    pub fn lifetime_seconds(&self) -> i64 {
+        self.lifetime.num_seconds()
+    }
+
+    /// A token for the user, good from now on.
+    ///
+    /// # Errors
+    /// The signature failed.
+    pub fn issue(&self, user_id: Uuid) -> Result<String> {
+        let now = self.clock.now();
+        let claims = Claims { sub: user_id, iat: now.timestamp(), exp: (now + self.lifetime).timestamp() };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`]: malformed, not signed by us with HS256, expired, or issued in the future.
+    pub fn check(&self, token: &str) -> Result<Uuid> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|_| Error::Unauthorized("the access token is not valid"))?
+            .claims;
+        let now = self.clock.now();
+        let expired = moment(claims.exp).is_none_or(|expires_at| expires_at <= now);
+        if expired {
+            return Err(Error::Unauthorized("the access token has expired"));
+        }
+        if moment(claims.iat).is_none_or(|issued_at| issued_at > now + SKEW) {
+            return Err(Error::Unauthorized("the access token is not valid"));
+        }
+        Ok(claims.sub)
+    }
+}
+
+fn moment(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens() -> (Tokens, Clock) {
+        let clock = Clock::fixed("2026-01-15T12:00:00Z".parse().expect("a date"));
+        (Tokens::new(&Settings::sample(), clock.clone()).expect("a key"), clock)
+    }
+
+    fn forged(header: Header, claims: &Claims, key: &[u8]) -> String {
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(key)).expect("a token")
+    }
+
+    #[test]
+    fn a_token_names_its_user_until_it_expires() {
+        let (tokens, clock) = tokens();
+        let user = Uuid::now_v7();
+        let token = tokens.issue(user).expect("a token");
+        assert_eq!(tokens.check(&token).expect("good"), user);
+        clock.advance(TimeDelta::seconds(3599));
+        assert!(tokens.check(&token).is_ok());
+        clock.advance(TimeDelta::seconds(1));
+        assert_eq!(tokens.check(&token).expect_err("old").to_string(), "the access token has expired");
+    }
+
+    #[test]
+    fn another_key_another_algorithm_or_another_time_is_refused() {
+        let (tokens, clock) = tokens();
+        let now = clock.now().timestamp();
+        let good = Claims { sub: Uuid::now_v7(), iat: now, exp: now + 60 };
+        let key = STANDARD.decode(Settings::sample().secrets.jwt_key.expose()).expect("base64");
+        assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &good, &key)).is_ok());
+        assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &good, b"another key")).is_err());
+        assert!(tokens.check(&forged(Header::new(Algorithm::HS512), &good, &key)).is_err());
+        let future = Claims { iat: now + 61, exp: now + 600, ..good };
+        assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &future, &key)).is_err());
+        assert!(tokens.check("not.a.token").is_err());
+    }
+
+    #[test]
+    fn a_short_key_is_refused_at_the_start() {
+        let mut settings = Settings::sample();
+        settings.secrets.jwt_key = "c2hvcnQ=".to_owned().into();
+        let error = Tokens::new(&settings, Clock::system()).err();
+        assert_eq!(error.as_deref(), Some("settings: secrets.jwt_key has 5 bytes, it needs 32"));
+    }
+}

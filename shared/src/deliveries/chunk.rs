@@ -1,0 +1,146 @@
+//! The noun: a chunk, about 500 recipients of a campaign, carried by the job of the same id.
+
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// A chunk.
+#[derive(Clone, Debug, FromRow)]
+pub struct Chunk {
+    /// Its id, and its job's.
+    pub id: Uuid,
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// The one destination, or empty.
+    pub destination: String,
+    /// Recipients in it.
+    pub size: i32,
+    /// All of them have an outcome or a later date.
+    pub finished: bool,
+}
+
+/// A recipient of a chunk that waits for its turn.
+#[derive(Clone, Debug, FromRow)]
+pub struct Recipient {
+    /// The contact.
+    pub contact_id: Uuid,
+    /// The address.
+    pub email: String,
+    /// Its domain.
+    pub domain: String,
+    /// The name, or empty.
+    pub name: String,
+    /// A JSON object.
+    pub attributes: Value,
+}
+
+/// The chunk.
+///
+/// # Errors
+/// [`Error::NotFound`], or the database failed.
+pub async fn find(pool: &PgPool, id: Uuid) -> Result<Chunk> {
+    sqlx::query_as(
+        "SELECT id, campaign_id, destination, cardinality(contact_ids) AS size, finished_at IS NOT NULL AS finished FROM chunks WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| Error::not_found("chunk", id))
+}
+
+/// Recipients that wait for their turn: without a row, or deferred into this chunk. Those whose contact is gone get their row here.
+///
+/// # Errors
+/// The database failed.
+pub async fn waiting(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: i64) -> Result<Vec<Recipient>> {
+    sqlx::query(
+        "INSERT INTO deliveries (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
+         SELECT c.campaign_id, u.id, c.id, $2, 0, 'suppressed', '', '', 'deleted'
+         FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
+         WHERE c.id = $1 AND NOT EXISTS (SELECT 1 FROM contacts WHERE contacts.id = u.id)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(chunk.id)
+    .bind(lease_epoch)
+    .execute(&mut *connection)
+    .await?;
+    Ok(sqlx::query_as(
+        "SELECT contact.id AS contact_id, contact.email, contact.domain, contact.name, contact.attributes
+         FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
+         JOIN contacts contact ON contact.id = u.id
+         LEFT JOIN deliveries d ON d.campaign_id = $2 AND d.contact_id = u.id
+         WHERE c.id = $1
+           AND (d.contact_id IS NULL OR (d.state = 'deferred' AND d.chunk_id = $1 AND d.next_attempt_at IS NULL))",
+    )
+    .bind(chunk.id)
+    .bind(chunk.campaign_id)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Finishes the chunk if nobody in it waits or is in flight. Answers whether it is finished.
+///
+/// # Errors
+/// The database failed.
+pub async fn finish(pool: &PgPool, chunk: &Chunk) -> Result<bool> {
+    let finished = sqlx::query(
+        "UPDATE chunks c SET finished_at = coalesce(finished_at, now()), updated_at = now()
+         WHERE c.id = $1 AND NOT EXISTS (
+             SELECT 1 FROM unnest(c.contact_ids) AS u (id)
+             LEFT JOIN deliveries d ON d.campaign_id = $2 AND d.contact_id = u.id
+             WHERE d.contact_id IS NULL
+                OR (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
+    )
+    .bind(chunk.id)
+    .bind(chunk.campaign_id)
+    .execute(pool)
+    .await?
+    .rows_affected();
+    Ok(finished == 1)
+}
+
+/// Settles chunks that no job will ever carry again, because it is dead, failed, cancelled or gone: whoever waits in them becomes
+/// failed `internal`, or cancelled where a person cancelled the job, and what was in flight is in doubt. A person can retry the failed.
+/// Answers how many chunks.
+///
+/// # Errors
+/// The database failed.
+pub async fn settle_orphans(pool: &PgPool) -> Result<u64> {
+    let mut transaction = pool.begin().await?;
+    let orphans: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(
+        "SELECT c.id, c.campaign_id, coalesce(j.state = 'cancelled', false) FROM chunks c
+         LEFT JOIN jobs j ON j.id = c.id
+         JOIN campaigns campaign ON campaign.id = c.campaign_id AND campaign.state IN ('sending', 'paused')
+         WHERE c.finished_at IS NULL AND (j.id IS NULL OR j.state IN ('dead', 'failed', 'cancelled', 'succeeded'))
+         ORDER BY c.id LIMIT 100 FOR NO KEY UPDATE OF c SKIP LOCKED",
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    for (chunk_id, campaign_id, cancelled) in &orphans {
+        let (state, reason) = if *cancelled { ("cancelled", "cancelled") } else { ("failed", "internal") };
+        sqlx::query(
+            "INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
+             SELECT $2, u.id, c.id, 0, 0, $3, coalesce(contact.email, ''), coalesce(contact.domain, ''), $4
+             FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id) LEFT JOIN contacts contact ON contact.id = u.id
+             WHERE c.id = $1 ORDER BY u.id
+             ON CONFLICT (campaign_id, contact_id) DO UPDATE SET
+                 state = CASE WHEN d.state = 'sending' THEN 'unknown' ELSE excluded.state END,
+                 reason = CASE WHEN d.state = 'sending' THEN 'in doubt' ELSE excluded.reason END, updated_at = now()
+             WHERE d.chunk_id = excluded.chunk_id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))",
+        )
+        .bind(chunk_id)
+        .bind(campaign_id)
+        .bind(state)
+        .bind(reason)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("UPDATE chunks SET finished_at = now(), updated_at = now() WHERE id = $1")
+            .bind(chunk_id)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(orphans.len() as u64)
+}

@@ -1,0 +1,48 @@
+//! Sends the campaign's mail to a few addresses, to look at it. The ledger knows nothing of it.
+
+use serde_json::json;
+use shared::campaigns::{payload::SendTest, standing, template::Recipient};
+use uuid::Uuid;
+
+use crate::{
+    clients::smtp::Sent,
+    jobs::deliveries::send_chunk::choose,
+    run::{Context, Failure, Outcome, Run},
+    sending::composer::Composer,
+};
+
+impl Run for SendTest {
+    async fn run(self, context: &Context) -> Outcome {
+        let content = standing::content(&context.pool, self.campaign_id).await?;
+        let composer = Composer::new(self.campaign_id, &content.content).map_err(Failure::Fail)?;
+        let road = choose(context, content.route_id)?;
+        let wires = context.post.wires.take(&road, 1).await.map_err(anyhow::Error::from)?;
+        let Some(mut wire) = wires.into_iter().next() else {
+            return Err(Failure::Yield(std::time::Duration::from_millis(200), None));
+        };
+        let mut answers = Vec::new();
+        for to in &self.to {
+            let mut mail = Vec::new();
+            let nobody = Uuid::now_v7();
+            let url = context.post.links.unsubscribe_url(self.campaign_id, nobody);
+            let recipient = Recipient { email: to, name: "", attributes: &json!({}) };
+            composer
+                .write(&mut mail, nobody, &recipient, &url, context.clock.now())
+                .map_err(|error| Failure::Fail(anyhow::anyhow!(error)))?;
+            let session = context.post.wires.open(&mut wire).await?;
+            let answer = match session.send(&content.content.from_email, to, &mail).await {
+                Sent::Accepted(reply) => {
+                    json!({ "to": to, "state": "accepted", "code": reply.code, "response": reply.excerpt(200) })
+                }
+                Sent::Refused { reply, .. } => {
+                    json!({ "to": to, "state": "refused", "code": reply.code, "response": reply.excerpt(200) })
+                }
+                Sent::NotSent { error } => json!({ "to": to, "state": "failed", "response": error.to_string() }),
+                Sent::Unknown { error } => json!({ "to": to, "state": "unknown", "response": error.to_string() }),
+            };
+            answers.push(answer);
+        }
+        context.post.wires.put_back(wire);
+        Ok(json!({ "mails": answers }))
+    }
+}

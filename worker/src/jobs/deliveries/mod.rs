@@ -1,0 +1,3 @@
+//! Deliveries: the job that sends.
+
+pub mod send_chunk;

@@ -1,0 +1,132 @@
+//! Sends a chunk: one turn of it, and another turn later if anybody is left.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shared::{
+    campaigns::standing,
+    deliveries::{
+        chunk::{self, Chunk},
+        doubt, ledger,
+        payload::SendChunk,
+    },
+};
+
+use crate::{
+    run::{Context, Failure, Outcome, Run},
+    sending::{
+        composer::Composer,
+        guide::Road,
+        turn::{Halt, Turn},
+    },
+};
+
+/// Recipients for which another connection is worth opening.
+const RECIPIENTS_PER_WIRE: usize = 8;
+
+impl Run for SendChunk {
+    async fn run(self, context: &Context) -> Outcome {
+        let chunk = chunk::find(&context.pool, self.chunk_id).await?;
+        let total = i64::from(chunk.size);
+        if chunk.finished {
+            return Ok(json!({ "recipients": total }));
+        }
+        let doubted = doubt::earlier_runs(&context.pool, &chunk, context.lease()).await?;
+        if doubted > 0 {
+            metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").increment(doubted);
+            tracing::warn!(campaign.id = %chunk.campaign_id, recipients = doubted, "in doubt: the process that sent them is gone");
+        }
+        let content = standing::content(&context.pool, chunk.campaign_id).await?;
+        match content.state.as_str() {
+            "sending" => {}
+            "paused" => return Err(later(Duration::from_secs(1))),
+            // The cancellation gives every recipient its row.
+            _ => return Ok(json!({ "recipients": 0 })),
+        }
+        let recipients = {
+            let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
+            chunk::waiting(&mut connection, &chunk, context.lease_epoch).await?
+        };
+        let halt = if recipients.is_empty() {
+            None
+        } else {
+            let road = choose(context, content.route_id)?;
+            let wanted = recipients.len().div_ceil(RECIPIENTS_PER_WIRE);
+            let wanted = match limit(context, &chunk) {
+                Some(limit) => wanted.min(limit),
+                None => wanted,
+            };
+            // Held until the turn is over, so that all processes together stay below the destination's limit.
+            let leases = match limit(context, &chunk) {
+                Some(limit) => {
+                    let name = format!("domain:{}", chunk.destination);
+                    Some(context.post.wires.leases.take(&name, u32::try_from(limit).unwrap_or(1), wanted).await.map_err(redis)?)
+                }
+                None => None,
+            };
+            let wanted = leases.as_ref().map_or(wanted, |leases| leases.len().min(wanted));
+            let wires = context.post.wires.take(&road, wanted).await.map_err(redis)?;
+            if wires.is_empty() {
+                return Err(later(Duration::from_millis(500)));
+            }
+            let composer = Composer::new(chunk.campaign_id, &content.content).map_err(Failure::Fail)?;
+            let turn = Turn::new(context, &chunk, &content, composer, road, recipients);
+            turn.run(wires).await;
+            let (postponed, wait) = turn.postponed();
+            if !postponed.is_empty() {
+                let until = context.clock.now() + wait;
+                let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
+                ledger::postpone(&mut connection, chunk.campaign_id, chunk.id, context.lease_epoch, &postponed, until).await?;
+            }
+            turn.halted()
+        };
+        if chunk::finish(&context.pool, &chunk).await? {
+            return Ok(json!({ "recipients": total }));
+        }
+        Err(match halt {
+            Some(Halt::Stopped(stop)) => Failure::Stopped(stop),
+            Some(Halt::Throttled(wait)) => later(wait.max(Duration::from_millis(500))),
+            Some(Halt::Redis(error)) => Failure::Yield(Duration::from_secs(1), Some(format!("redis: {error}"))),
+            Some(Halt::Route(error)) => Failure::Yield(Duration::from_secs(2), Some(format!("route: {error}"))),
+            Some(Halt::TimeOver) => later(Duration::ZERO),
+            Some(Halt::CampaignStopped | Halt::Refused) | None => later(Duration::from_millis(500)),
+        })
+    }
+}
+
+fn later(delay: Duration) -> Failure {
+    Failure::Yield(delay, None)
+}
+
+fn redis(error: redis::RedisError) -> Failure {
+    Failure::Yield(Duration::from_secs(1), Some(format!("redis: {error}")))
+}
+
+/// Connections that the chunk's destination may have over all processes.
+fn limit(context: &Context, chunk: &Chunk) -> Option<usize> {
+    let destinations = context.post.guide.destinations();
+    destinations.get(&chunk.destination).and_then(|d| d.max_connections).and_then(|limit| usize::try_from(limit).ok())
+}
+
+/// The campaign's own route, or one by weight among those that work.
+pub(crate) fn choose(context: &Context, pinned: Option<uuid::Uuid>) -> Result<std::sync::Arc<Road>, Failure> {
+    let roads = context.post.guide.roads();
+    let working: Vec<_> = roads
+        .iter()
+        .filter(|road| pinned.map_or(road.weight > 0, |id| road.id == id) && !context.post.wires.is_broken(road.id))
+        .collect();
+    let total: u32 = working.iter().map(|road| road.weight.max(1)).sum();
+    if total == 0 {
+        let what = if pinned.is_some() { "the campaign's route does not work or is disabled" } else { "no route works" };
+        return Err(Failure::Yield(Duration::from_secs(2), Some(what.to_owned())));
+    }
+    let mut roll = rand::random_range(0..total);
+    for road in working {
+        let weight = road.weight.max(1);
+        if roll < weight {
+            return Ok(road.clone());
+        }
+        roll -= weight;
+    }
+    Err(later(Duration::from_secs(1)))
+}

@@ -1,0 +1,4 @@
+//! What runs: one file a job, one folder a domain. [`crate::registry`] lists the kinds, [`crate::schedule`] what is periodic.
+
+pub mod campaigns;
+pub mod deliveries;

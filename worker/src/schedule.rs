@@ -1,0 +1,126 @@
+//! Everything periodic, one line each. Every worker process runs all of it; rows are locked with SKIP LOCKED, so there is no leader.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use shared::{
+    PgPool, campaigns, deliveries,
+    queue::{fleet, lease, prune, ticket::Tickets},
+    settings::Settings,
+    store::Store,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What periodic work may use.
+#[derive(Clone)]
+pub struct Tools {
+    /// PostgreSQL.
+    pub pool: PgPool,
+    /// All settings.
+    pub settings: Arc<Settings>,
+    /// Redis' tickets.
+    pub tickets: Tickets,
+    /// Uploaded files.
+    pub store: Store,
+    /// Business time.
+    pub clock: shared::clock::Clock,
+}
+
+type Work = fn(Tools) -> BoxFuture<'static, anyhow::Result<()>>;
+
+macro_rules! every {
+    ($($seconds:literal s $name:ident)*) => {
+        [$((Duration::from_millis(($seconds * 1000.0) as u64), stringify!($name), (|tools| $name(tools).boxed()) as Work)),*]
+    };
+}
+
+/// Runs all of it until `over`. A run that fails is logged, and comes round again.
+pub async fn run(tools: Tools, over: CancellationToken) {
+    let lines: [(Duration, &str, Work); 8] = every! {
+        2.0 s reconcile_leases
+        1.0 s sweep_deferred
+        2.0 s settle_orphaned_chunks
+        0.5 s finish_campaigns
+        10.0 s reap_tickets
+        3600.0 s make_partitions
+        3600.0 s prune_jobs
+        3600.0 s forget_workers
+    };
+    let loops = lines.map(|(every, name, work)| {
+        let (tools, over) = (tools.clone(), over.clone());
+        async move {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = over.cancelled() => return,
+                }
+                let begun = std::time::Instant::now();
+                if let Err(error) = work(tools.clone()).await {
+                    tracing::warn!(error = format!("{error:#}"), name, "periodic work failed");
+                }
+                metrics::histogram!("schedule_seconds", "name" => name).record(begun.elapsed().as_secs_f64());
+            }
+        }
+    });
+    futures::future::join_all(loops).await;
+}
+
+async fn reconcile_leases(tools: Tools) -> anyhow::Result<()> {
+    let reconciled = lease::reconcile(&tools.pool, tools.settings.queue.lease_seconds).await?;
+    let lost = reconciled.requeued + reconciled.poisoned;
+    if lost > 0 {
+        metrics::counter!("lease_expired_total").increment(lost);
+        tracing::warn!(requeued = reconciled.requeued, poisoned = reconciled.poisoned, "took jobs from workers that are gone");
+    }
+    Ok(())
+}
+
+async fn sweep_deferred(tools: Tools) -> anyhow::Result<()> {
+    let swept = deliveries::sweep::deferred(&tools.pool, &tools.settings.sending).await?;
+    if swept != deliveries::sweep::Swept::default() {
+        tracing::debug!(due = swept.due, expired = swept.expired, cancelled = swept.cancelled, "deferred recipients came round");
+    }
+    Ok(())
+}
+
+async fn settle_orphaned_chunks(tools: Tools) -> anyhow::Result<()> {
+    let settled = deliveries::chunk::settle_orphans(&tools.pool).await?;
+    if settled > 0 {
+        tracing::error!(chunks = settled, "settled chunks whose jobs are over; their recipients are failed, reason internal");
+    }
+    Ok(())
+}
+
+async fn finish_campaigns(tools: Tools) -> anyhow::Result<()> {
+    for id in campaigns::finish::all(&tools.pool, tools.settings.queue.lease_seconds).await? {
+        tracing::info!(campaign.id = %id, "a campaign is finished");
+    }
+    Ok(())
+}
+
+async fn reap_tickets(tools: Tools) -> anyhow::Result<()> {
+    for lane in shared::queue::lane::Lane::ALL {
+        tools.tickets.reap(lane).await?;
+    }
+    Ok(())
+}
+
+async fn make_partitions(tools: Tools) -> anyhow::Result<()> {
+    deliveries::partition::ensure(&tools.pool).await?;
+    Ok(())
+}
+
+async fn prune_jobs(tools: Tools) -> anyhow::Result<()> {
+    let pruned = prune::finished(&tools.pool, tools.settings.queue.keep_jobs_days).await?;
+    if pruned > 0 {
+        tracing::info!(jobs = pruned, "pruned finished jobs");
+    }
+    Ok(())
+}
+
+async fn forget_workers(tools: Tools) -> anyhow::Result<()> {
+    fleet::forget(&tools.pool).await?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Group commit: admissions and outcomes of all connections of the process, each as one multi-row statement after another. While one
+//! statement is under way the next one's rows gather.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{
+    database::{self, Connection},
+    deliveries::ledger::{self, Admission, Admitted, Outcome},
+    settings,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// Rows of one statement at most.
+const MOST_ROWS: usize = 1_000;
+
+type Ask = (Admission, oneshot::Sender<Option<Admitted>>);
+/// The permit is the place that the message takes in its connection's window until its outcome is committed.
+type Tell = (Outcome, OwnedSemaphorePermit);
+
+/// The way to the two tasks that own a connection each.
+pub struct Ledger {
+    admissions: mpsc::UnboundedSender<Ask>,
+    outcomes: mpsc::UnboundedSender<Tell>,
+}
+
+impl Ledger {
+    /// Starts the tasks. They end when the ledger is dropped and what it was told is committed.
+    #[must_use]
+    pub fn start(settings: settings::Database) -> Self {
+        let (admissions, asked) = mpsc::unbounded_channel();
+        let (outcomes, told) = mpsc::unbounded_channel();
+        let settings = Arc::new(settings);
+        tokio::spawn(admit(Line::new(settings.clone()), asked));
+        tokio::spawn(record(Line::new(settings), told));
+        Self { admissions, outcomes }
+    }
+
+    /// Asks for an admission; the answer comes when it is committed. `None`: must not be sent.
+    pub fn admit(&self, admission: Admission) -> oneshot::Receiver<Option<Admitted>> {
+        let (sender, receiver) = oneshot::channel();
+        // A closed channel drops the sender, and the receiver says so.
+        let _ = self.admissions.send((admission, sender));
+        receiver
+    }
+
+    /// Records an outcome; the permit is given back when it is committed, however long PostgreSQL is away.
+    pub fn record(&self, outcome: Outcome, permit: OwnedSemaphorePermit) {
+        let _ = self.outcomes.send((outcome, permit));
+    }
+}
+
+async fn gather<T>(queue: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
+    let mut batch = Vec::new();
+    queue.recv_many(&mut batch, MOST_ROWS).await;
+    batch
+}
+
+async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
+    loop {
+        let batch = gather(&mut asked).await;
+        if batch.is_empty() {
+            return;
+        }
+        let (rows, mut askers): (Vec<Admission>, std::collections::HashMap<i64, oneshot::Sender<Option<Admitted>>>) = {
+            let askers = batch.iter().map(|(row, _)| row.attempt_id).collect::<Vec<_>>();
+            let (rows, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            (rows, askers.into_iter().zip(senders).collect())
+        };
+        let begun = std::time::Instant::now();
+        // The same statement again recognises its own rows.
+        let admitted = loop {
+            match line.connection().await {
+                Ok(connection) => match ledger::admit(connection, &rows).await {
+                    Ok(admitted) => break admitted,
+                    Err(error) => line.lost("admit", &error).await,
+                },
+                Err(error) => line.lost("connect", &error).await,
+            }
+        };
+        metrics::histogram!("ledger_commit_seconds", "kind" => "admission").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("ledger_rows", "kind" => "admission").record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
+        for answer in admitted {
+            if let Some(asker) = askers.remove(&answer.attempt_id) {
+                let _ = asker.send(Some(answer));
+            }
+        }
+        for asker in askers.into_values() {
+            let _ = asker.send(None);
+        }
+    }
+}
+
+async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
+    loop {
+        let batch = gather(&mut told).await;
+        if batch.is_empty() {
+            return;
+        }
+        let (rows, permits): (Vec<Outcome>, Vec<OwnedSemaphorePermit>) = batch.into_iter().unzip();
+        let begun = std::time::Instant::now();
+        loop {
+            match line.connection().await {
+                Ok(connection) => match ledger::record(connection, &rows).await {
+                    Ok(_) => break,
+                    Err(error) => line.lost("record", &error).await,
+                },
+                Err(error) => line.lost("connect", &error).await,
+            }
+        }
+        metrics::histogram!("ledger_commit_seconds", "kind" => "outcome").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("ledger_rows", "kind" => "outcome").record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
+        drop(permits);
+    }
+}
+
+/// A connection that is opened again when it is lost.
+struct Line {
+    settings: Arc<settings::Database>,
+    connection: Option<Connection>,
+}
+
+impl Line {
+    fn new(settings: Arc<settings::Database>) -> Self {
+        Self { settings, connection: None }
+    }
+
+    async fn connection(&mut self) -> Result<&mut Connection, shared::error::Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = database::connect(&self.settings, "mochila-ledger").await?;
+                ledger::prepare(&mut connection).await?;
+                connection
+            }
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn lost(&mut self, step: &str, error: &shared::error::Error) {
+        tracing::warn!(%error, step, "the ledger waits for PostgreSQL");
+        metrics::counter!("ledger_errors_total").increment(1);
+        self.connection = None;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

@@ -1,0 +1,173 @@
+//! Tokens: GCRA buckets in Redis, all levels in one call. A process buys a few tokens at a time, worth at most a tenth of a second of
+//! sending, and gives back what it did not use. Without Redis there are no tokens.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use redis::Script;
+use shared::{deliveries::destination::Destination, keyspace::Keyspace};
+use uuid::Uuid;
+
+use super::guide::Road;
+
+/// Tokens of a purchase without any limit: Redis is asked all the same, so that its absence is noticed.
+const UNLIMITED: u32 = 200;
+/// A purchase is good for so long.
+const GOOD_FOR: Duration = Duration::from_millis(500);
+
+/// Keys: one bucket a level, each holding its theoretical arrival time in microseconds. Arguments: wanted, then per level the interval of
+/// a token and the burst, both in microseconds. Answers {granted, microseconds to wait, level that refused}. A negative `wanted` gives back.
+const TAKE: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local wanted = tonumber(ARGV[1])
+local granted, wait, level = wanted, 0, 0
+local tats = {}
+for i = 1, #KEYS do
+    local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
+    local tat = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), now)
+    tats[i] = tat
+    if wanted > 0 then
+        local room = math.floor((now + burst - tat) / interval)
+        if room < granted then granted = math.max(room, 0) end
+        if room < 1 and tat + interval - burst - now > wait then wait, level = tat + interval - burst - now, i end
+    end
+end
+if granted ~= 0 then
+    for i = 1, #KEYS do
+        local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
+        local tat = tats[i] + granted * interval
+        redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil(math.max(tat - now + burst, 0) / 1000) + 1000)
+    end
+end
+return {granted, math.ceil(wait), level}";
+
+/// The answer for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It may start.
+    Granted,
+    /// Not before; whether the destination's own limit says so, or the route's.
+    Refused {
+        /// How long.
+        wait: Duration,
+        /// The destination refused.
+        by_destination: bool,
+    },
+}
+
+#[derive(Default)]
+struct Purchase {
+    tokens: u32,
+    bought: Option<Instant>,
+    levels: Vec<Level>,
+}
+
+#[derive(Clone)]
+struct Level {
+    key: String,
+    interval_us: i64,
+    burst_us: i64,
+}
+
+/// Tokens by route and destination.
+pub struct Limiter {
+    keyspace: Keyspace,
+    script: Script,
+    purchases: Mutex<HashMap<(Uuid, String), Arc<tokio::sync::Mutex<Purchase>>>>,
+}
+
+impl Limiter {
+    /// Without tokens yet.
+    #[must_use]
+    pub fn new(keyspace: Keyspace) -> Self {
+        Self { keyspace, script: Script::new(TAKE), purchases: Mutex::default() }
+    }
+
+    /// Takes a token of the route and, where the destination has a rate, of the destination.
+    ///
+    /// # Errors
+    /// Redis failed: nothing may start.
+    pub async fn take(&self, road: &Road, destination: Option<&Destination>) -> Result<Take, redis::RedisError> {
+        let limited = destination.filter(|d| d.allowed_rate().is_some());
+        let key = (road.id, limited.map(|d| d.domain.clone()).unwrap_or_default());
+        let purchase = self.purchases.lock().entry(key).or_default().clone();
+        // Whoever comes while a purchase is under way waits for it: one call for all of them.
+        let mut purchase = purchase.lock().await;
+        if purchase.tokens > 0 && purchase.bought.is_some_and(|at| at.elapsed() < GOOD_FOR) {
+            purchase.tokens -= 1;
+            return Ok(Take::Granted);
+        }
+        self.give_back(&mut purchase).await?;
+        let rates = [
+            (format!("route:{}", road.id), road.rate_per_second),
+            (limited.map_or_else(String::new, |d| format!("domain:{}", d.domain)), limited.and_then(Destination::allowed_rate)),
+        ];
+        let levels: Vec<Level> = rates.iter().filter_map(|(name, rate)| Some(self.level(name, (*rate)?))).collect();
+        let slowest = rates.iter().filter_map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
+        let wanted = tokens(slowest);
+        let (granted, wait_us, refused) = self.call(&levels, i64::from(wanted)).await?;
+        if granted < 1 {
+            let by_destination = levels.get(usize::try_from(refused - 1).unwrap_or(0)).is_some_and(|l| l.key.contains(":domain:"));
+            return Ok(Take::Refused {
+                wait: Duration::from_micros(u64::try_from(wait_us).unwrap_or(0).max(1_000)),
+                by_destination,
+            });
+        }
+        *purchase = Purchase { tokens: u32::try_from(granted).unwrap_or(1) - 1, bought: Some(Instant::now()), levels };
+        Ok(Take::Granted)
+    }
+
+    /// Gives back what was bought and not used, and forgets buckets that nobody asks for. Once a second.
+    pub async fn tidy(&self) {
+        let purchases: Vec<_> = self.purchases.lock().iter().map(|(key, purchase)| (key.clone(), purchase.clone())).collect();
+        for (key, purchase) in purchases {
+            let Ok(mut purchase) = purchase.try_lock() else { continue };
+            if purchase.bought.is_none_or(|at| at.elapsed() >= GOOD_FOR) {
+                if self.give_back(&mut purchase).await.is_err() {
+                    return;
+                }
+                drop(purchase);
+                self.purchases.lock().remove_entry(&key);
+            }
+        }
+    }
+
+    async fn give_back(&self, purchase: &mut Purchase) -> Result<(), redis::RedisError> {
+        let unused = std::mem::take(&mut purchase.tokens);
+        let levels = std::mem::take(&mut purchase.levels);
+        if unused > 0 && !levels.is_empty() {
+            self.call(&levels, -i64::from(unused)).await?;
+        }
+        Ok(())
+    }
+
+    fn level(&self, name: &str, rate: f64) -> Level {
+        #[expect(clippy::cast_possible_truncation, reason = "a rate is above 1e-3 a second: an interval fits")]
+        let interval_us = (1_000_000.0 / rate.max(0.001)).max(1.0) as i64;
+        // A fifth of a second of sending, and one token at least.
+        Level { key: self.keyspace.key(&format!("rate:{name}")), interval_us, burst_us: interval_us.max(200_000) }
+    }
+
+    async fn call(&self, levels: &[Level], wanted: i64) -> Result<(i64, i64, i64), redis::RedisError> {
+        let mut call = self.script.prepare_invoke();
+        call.arg(wanted);
+        for level in levels {
+            call.key(&level.key).arg(level.interval_us).arg(level.burst_us);
+        }
+        call.invoke_async(&mut self.keyspace.connection()).await
+    }
+}
+
+fn tokens(rate: f64) -> u32 {
+    if rate.is_infinite() {
+        return UNLIMITED;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the constant")]
+    let tokens = (rate / 10.0).clamp(1.0, f64::from(UNLIMITED)) as u32;
+    tokens
+}

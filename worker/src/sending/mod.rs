@@ -1,0 +1,68 @@
+//! The machinery that sends: shared by all chunks of a process.
+//!
+//! Read [`turn`] first: what one run of a chunk does, with a [`sender`] on each wire; [`verdict`] and [`schedule`] say what an answer means
+//! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
+//! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`leases`] (how many connections a route or a destination
+//! has over all processes), [`guide`] (what holds now: destinations, routes, stopped campaigns) and [`feedback`] (what the replies teach).
+
+pub mod composer;
+pub mod feedback;
+pub mod guide;
+pub mod leases;
+pub mod ledger;
+pub mod limiter;
+pub mod schedule;
+pub mod sender;
+pub mod turn;
+pub mod verdict;
+pub mod wires;
+
+use std::sync::Arc;
+
+use shared::{
+    PgPool,
+    keyspace::Keyspace,
+    settings::Settings,
+    vault::{Links, Vault},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What a process sends with.
+pub struct Post {
+    /// Admissions and outcomes.
+    pub ledger: ledger::Ledger,
+    /// Connections.
+    pub wires: wires::Wires,
+    /// Tokens.
+    pub limiter: limiter::Limiter,
+    /// What holds now.
+    pub guide: Arc<guide::Guide>,
+    /// What the replies teach.
+    pub feedback: feedback::Feedback,
+    /// Signed links.
+    pub links: Links,
+    /// Set at the shutdown deadline: what is on the wire then is in doubt.
+    pub abandon: CancellationToken,
+}
+
+impl Post {
+    /// Puts the parts together; their tasks end with `over`.
+    ///
+    /// # Errors
+    /// A key of the settings cannot be used.
+    pub fn new(pool: &PgPool, settings: &Arc<Settings>, keyspace: &Keyspace, over: &CancellationToken) -> anyhow::Result<Self> {
+        let vault = Vault::from_settings(&settings.secrets).map_err(anyhow::Error::msg)?;
+        let links = Links::from_settings(settings).map_err(anyhow::Error::msg)?;
+        let guide = Arc::new(guide::Guide::new(pool.clone(), vault));
+        let leases = leases::Leases::new(keyspace.clone());
+        Ok(Self {
+            ledger: ledger::Ledger::start(settings.database.clone()),
+            wires: wires::Wires::new(settings, leases),
+            limiter: limiter::Limiter::new(keyspace.clone()),
+            feedback: feedback::Feedback::start(pool.clone(), settings.sending.slowdown.clone(), guide.clone(), over.clone()),
+            guide,
+            links,
+            abandon: CancellationToken::new(),
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! One turn of a chunk: its recipients over the wires that it gets, until all are done, its time is over, or something holds it back.
+//! Whatever ends it, nobody is left between: who was not started waits, and every attempt has its outcome before the turn is over.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use shared::{
+    campaigns::standing::Content,
+    deliveries::{
+        chunk::{Chunk, Recipient},
+        destination::Destination,
+        ledger::Postponed,
+    },
+};
+
+use super::{
+    Post,
+    composer::Composer,
+    guide::{Road, Watch},
+    limiter::Take,
+    sender,
+};
+use crate::run::{Context, Stop};
+
+/// A wait below this is waited out; a longer one gives the slot back.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+
+/// Why a turn ends before its chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Halt {
+    /// The run has to end.
+    Stopped(Stop),
+    /// The campaign is paused or cancelled.
+    CampaignStopped,
+    /// An admission was refused: the lease, the campaign or the recipient is not what it was.
+    Refused,
+    /// The route fails.
+    Route(String),
+    /// Its time is over; the chunk comes round again.
+    TimeOver,
+    /// The route's or the destination's rate.
+    Throttled(Duration),
+    /// Redis does not answer: nothing takes tokens.
+    Redis(String),
+}
+
+impl Halt {
+    /// Whether even what is admitted must not be started.
+    #[must_use]
+    pub fn is_hard(&self) -> bool {
+        !matches!(self, Self::TimeOver | Self::Throttled(_) | Self::Redis(_))
+    }
+}
+
+/// What a turn shares among its senders.
+pub struct Turn<'a> {
+    /// The run.
+    pub context: &'a Context,
+    /// What sends.
+    pub post: &'a Post,
+    /// The chunk.
+    pub chunk: &'a Chunk,
+    /// The campaign.
+    pub content: &'a Content,
+    /// Its messages.
+    pub composer: Composer,
+    /// The way.
+    pub road: Arc<Road>,
+    queue: Mutex<VecDeque<Recipient>>,
+    postponed: Mutex<Vec<(Postponed, Duration)>>,
+    halt: Mutex<Option<Halt>>,
+    deadline: Instant,
+    _watch: Watch,
+}
+
+/// What the next recipient of the chunk is.
+pub enum Next {
+    /// This one, and it has its token.
+    Recipient(Recipient),
+    /// None: the chunk is done, or the turn is halted.
+    Nobody,
+}
+
+impl<'a> Turn<'a> {
+    /// A turn for these recipients.
+    pub fn new(
+        context: &'a Context,
+        chunk: &'a Chunk,
+        content: &'a Content,
+        composer: Composer,
+        road: Arc<Road>,
+        recipients: Vec<Recipient>,
+    ) -> Self {
+        Self {
+            context,
+            post: &context.post,
+            chunk,
+            content,
+            composer,
+            road,
+            queue: Mutex::new(recipients.into()),
+            postponed: Mutex::default(),
+            halt: Mutex::new(None),
+            deadline: Instant::now() + Duration::from_secs(context.settings.sending.turn_seconds),
+            _watch: context.post.guide.watch(chunk.campaign_id),
+        }
+    }
+
+    /// Sends over these wires until nobody is left or the turn is halted.
+    pub async fn run(&self, wires: Vec<super::wires::Wire>) {
+        join_all(wires.into_iter().map(|wire| sender::run(self, wire))).await;
+    }
+
+    /// Halts the turn; the first reason stays, but a hard one replaces a soft one.
+    pub fn halt(&self, reason: Halt) {
+        let mut halt = self.halt.lock();
+        if halt.as_ref().is_none_or(|old| !old.is_hard() && reason.is_hard()) {
+            *halt = Some(reason);
+        }
+    }
+
+    /// Why the turn is halted, if it is; looks at everything that may halt it.
+    pub fn halted(&self) -> Option<Halt> {
+        if let Some(stop) = self.context.stop() {
+            self.halt(Halt::Stopped(stop));
+        } else if self.post.guide.is_stopped(self.chunk.campaign_id) {
+            self.halt(Halt::CampaignStopped);
+        } else if Instant::now() >= self.deadline {
+            self.halt(Halt::TimeOver);
+        }
+        self.halt.lock().clone()
+    }
+
+    /// The next recipient with a token, or nobody.
+    pub async fn next(&self) -> Next {
+        loop {
+            if self.halted().is_some() {
+                return Next::Nobody;
+            }
+            let Some(recipient) = self.queue.lock().pop_front() else { return Next::Nobody };
+            let destinations = self.post.guide.destinations();
+            let destination = destinations.get(&recipient.domain);
+            if let Some(wait) = self.held(destination) {
+                self.postpone(recipient, wait);
+                continue;
+            }
+            match self.post.limiter.take(&self.road, destination).await {
+                Ok(Take::Granted) => return Next::Recipient(recipient),
+                Ok(Take::Refused { wait, by_destination: true }) if self.is_mixed() => self.postpone(recipient, wait),
+                Ok(Take::Refused { wait, .. }) => {
+                    self.queue.lock().push_front(recipient);
+                    if wait > SHORT_WAIT {
+                        self.halt(Halt::Throttled(wait));
+                        return Next::Nobody;
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                Err(error) => {
+                    self.queue.lock().push_front(recipient);
+                    self.halt(Halt::Redis(error.to_string()));
+                    return Next::Nobody;
+                }
+            }
+        }
+    }
+
+    /// In a mixed chunk: a destination that needs a chunk of its own, and when.
+    fn held(&self, destination: Option<&Destination>) -> Option<Duration> {
+        let destination = destination.filter(|_| self.is_mixed())?;
+        if destination.held {
+            return Some(Duration::from_secs(1));
+        }
+        destination.max_connections.map(|_| Duration::ZERO)
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.chunk.destination.is_empty()
+    }
+
+    fn postpone(&self, recipient: Recipient, wait: Duration) {
+        let postponed = Postponed { contact_id: recipient.contact_id, recipient: recipient.email, domain: recipient.domain };
+        self.postponed.lock().push((postponed, wait));
+    }
+
+    /// Puts a recipient back that was not admitted.
+    pub fn put_back(&self, recipient: Recipient) {
+        self.queue.lock().push_front(recipient);
+    }
+
+    /// Recipients whose turn comes later, with the longest of their waits.
+    pub fn postponed(&self) -> (Vec<Postponed>, Duration) {
+        let postponed = std::mem::take(&mut *self.postponed.lock());
+        let longest = postponed.iter().map(|(_, wait)| *wait).max().unwrap_or_default();
+        (postponed.into_iter().map(|(recipient, _)| recipient).collect(), longest)
+    }
+
+    /// Recipients that were not started.
+    pub fn left(&self) -> usize {
+        self.queue.lock().len()
+    }
+}

@@ -1,0 +1,103 @@
+//! What an answer means for the recipient: pure rules between the session and the ledger.
+
+use shared::{
+    deliveries::{
+        ledger::State,
+        reply::{Action, Class, Scope, Verdict, classify},
+    },
+    settings::Retry,
+};
+
+use super::schedule::next_attempt;
+use crate::clients::smtp::{Reply, Sent, Stage, Trouble};
+
+/// Seconds after which a message that was never handed over is tried again, whatever the schedule says: it was the route's fault.
+const ROUTE_RETRY_SECONDS: f64 = 10.0;
+/// Longer replies are cut: the ledger is not an archive.
+const LONGEST_REPLY: usize = 500;
+
+/// What becomes of a recipient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Its state.
+    pub state: State,
+    /// Deferred: seconds until the next attempt.
+    pub delay_seconds: f64,
+    /// Three digits, where a server answered.
+    pub smtp_code: Option<i16>,
+    /// `x.y.z`, where a server said it.
+    pub enhanced_code: Option<String>,
+    /// The server's words.
+    pub response: Option<String>,
+    /// Ours.
+    pub reason: Option<&'static str>,
+    /// The rule's view of the reply, where there was one.
+    pub verdict: Option<Verdict>,
+    /// The route as such is at fault.
+    pub route_fault: bool,
+    /// Nothing was tried: the same message may go at once over a fresh connection.
+    pub again: bool,
+}
+
+/// Judges what became of an attempt. `attempts` counts it, `age_seconds` since the first one; `roll` between 0 and 1 is the jitter.
+#[must_use]
+pub fn judge(sent: &Sent, attempts: i16, age_seconds: f64, retry: &Retry, roll: f64) -> Judgement {
+    let deferral = |longest: f64| match next_attempt(attempts, age_seconds, retry, roll) {
+        Some(delay) => (State::Deferred, delay.min(longest), None),
+        None => (State::Failed, 0.0, Some("expired")),
+    };
+    match sent {
+        Sent::Accepted(reply) => {
+            Judgement { verdict: Some(verdict(Stage::Dot, reply)), ..of(State::Accepted, 0.0, None, Some(reply)) }
+        }
+        Sent::Refused { stage, reply, .. } => {
+            let verdict = verdict(*stage, reply);
+            let route_fault = verdict.scope == Scope::Route;
+            let (state, delay, reason) = match verdict.action {
+                Action::Accept => (State::Accepted, 0.0, None),
+                Action::Defer => deferral(if route_fault { ROUTE_RETRY_SECONDS } else { f64::INFINITY }),
+                Action::Bounce => (State::Bounced, 0.0, None),
+                Action::Fail => (State::Failed, 0.0, None),
+            };
+            let reason = reason.or_else(|| (verdict.class != Class::Accepted).then(|| verdict.class.as_str()));
+            let again = *stage == Stage::Reuse;
+            Judgement { verdict: Some(verdict), route_fault: route_fault && !again, again, ..of(state, delay, reason, Some(reply)) }
+        }
+        Sent::NotSent { error } => {
+            let again = error.stage == Stage::Reuse;
+            if let Trouble::Invalid(_) = error.trouble {
+                return Judgement { response: Some(clean(&error.to_string())), ..of(State::Failed, 0.0, Some("address"), None) };
+            }
+            let (state, delay, reason) = deferral(ROUTE_RETRY_SECONDS);
+            let judgement = of(state, delay, reason.or(Some("connection")), None);
+            Judgement { response: Some(clean(&error.to_string())), route_fault: !again, again, ..judgement }
+        }
+        Sent::Unknown { error } => Judgement {
+            response: Some(clean(&error.to_string())),
+            ..of(State::Unknown, 0.0, Some("no reply to the final dot"), None)
+        },
+    }
+}
+
+fn verdict(stage: Stage, reply: &Reply) -> Verdict {
+    classify(stage, reply.code, reply.enhanced.as_deref(), &reply.text)
+}
+
+fn of(state: State, delay_seconds: f64, reason: Option<&'static str>, reply: Option<&Reply>) -> Judgement {
+    Judgement {
+        state,
+        delay_seconds,
+        smtp_code: reply.and_then(|r| i16::try_from(r.code).ok()),
+        enhanced_code: reply.and_then(|r| r.enhanced.clone()),
+        response: reply.map(|r| clean(&r.text)),
+        reason,
+        verdict: None,
+        route_fault: false,
+        again: false,
+    }
+}
+
+/// PostgreSQL's text takes no NUL.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(LONGEST_REPLY).collect()
+}
