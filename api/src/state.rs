@@ -11,6 +11,7 @@ use shared::{
     accounts::{password::Passwords, session::Sessions, token::Tokens},
     clock::Clock,
     settings::Settings,
+    store::Store,
 };
 
 /// One per process; cheap to clone.
@@ -22,6 +23,8 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// Business time.
     pub clock: Clock,
+    /// Uploaded files.
+    pub store: Store,
     /// Log-in, tokens and passwords.
     pub sessions: Sessions,
     /// Whether the schema has been seen to be the one that this build knows.
@@ -40,7 +43,8 @@ impl AppState {
             clock: clock.clone(),
             refresh_lifetime: TimeDelta::seconds(settings.auth.refresh_token_seconds),
         };
-        Ok(Self { pool, settings: Arc::new(settings), clock, sessions, schema: SchemaGate::default() })
+        let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
+        Ok(Self { pool, settings: Arc::new(settings), clock, store, sessions, schema: SchemaGate::default() })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{error::ApiError, request, state::AppState};
 pub mod accounts;
 pub mod contacts;
 pub mod health;
+pub mod imports;
 pub mod jobs;
 pub mod lists;
 pub mod suppressions;
@@ -37,6 +38,7 @@ fn versioned() -> Router<AppState> {
         .merge(lists::router())
         .merge(contacts::router())
         .merge(suppressions::router())
+        .merge(imports::router())
         .merge(jobs::router())
 }
 
