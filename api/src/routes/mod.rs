@@ -16,6 +16,7 @@ pub mod contacts;
 pub mod deliveries;
 pub mod destinations;
 pub mod health;
+pub mod imports;
 pub mod jobs;
 pub mod lists;
 pub mod routes;
@@ -47,6 +48,7 @@ fn versioned() -> Router<AppState> {
         .merge(deliveries::router())
         .merge(routes::router())
         .merge(destinations::router())
+        .merge(imports::router())
         .merge(jobs::router())
 }
 

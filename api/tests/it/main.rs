@@ -4,6 +4,7 @@ mod accounts;
 mod app;
 mod contacts;
 mod health;
+mod imports;
 mod jobs;
 mod lists;
 mod problems;
