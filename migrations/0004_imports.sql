@@ -10,6 +10,7 @@ CREATE TABLE imports (
     file_name          text NOT NULL CHECK (length(file_name) <= 255),
     object_key         text NOT NULL,
     size_bytes         bigint NOT NULL DEFAULT 0,
+    bytes_done         bigint NOT NULL DEFAULT 0,
     records_done       bigint NOT NULL DEFAULT 0,
     rows_created       bigint NOT NULL DEFAULT 0,
     rows_updated       bigint NOT NULL DEFAULT 0,
@@ -20,6 +21,7 @@ CREATE TABLE imports (
     updated_at         timestamptz NOT NULL DEFAULT now(),
     finished_at        timestamptz
 );
+COMMENT ON COLUMN imports.bytes_done IS 'Bytes of the file up to the end of the last committed part: the progress that is shown.';
 COMMENT ON COLUMN imports.records_done IS 'The pointer: records of the file that are committed. It moves in the same transaction as their rows; a resume skips this many.';
 COMMENT ON COLUMN imports.rows_duplicate IS 'Rows whose address stood in an earlier row of the same part.';
 CREATE INDEX imports_workspace ON imports (workspace_id, id DESC);

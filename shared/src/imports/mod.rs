@@ -1,3 +1,22 @@
-//! imports
+//! Files on their way in: an upload becomes an object, a row and a job; the job turns the object into contacts, exactly once.
+//!
+//! Read in this order: [`import`] (the noun), [`upload`] (receives a file), [`payload`] (the job), [`load`] (its run: part by part),
+//! [`part`] (one part: one transaction), [`row_errors`] (what was refused), [`sweep`] (what never finished). Reading a file: [`format`](mod@format)
+//! (text? which delimiter?), [`records`] (bytes to records), [`header`] (what columns mean), [`row`] (a record to a contact), [`source`]
+//! (all of them over a stream).
 
+pub mod format;
+pub mod header;
+pub mod import;
+pub mod load;
+pub mod part;
+pub mod payload;
 pub mod records;
+pub mod row;
+pub mod row_errors;
+pub mod source;
+pub mod sweep;
+pub mod upload;
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ impl Records {
         self.position.offset
     }
 
-    /// The record that [`Records::advance`] found.
+    /// The record that [`Records::advance`] found just now.
     #[must_use]
     pub fn current(&self) -> Record<'_> {
         let Found { line, raw: (from, to), fields } = self.found;

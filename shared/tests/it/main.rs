@@ -1,0 +1,6 @@
+//! The business on real parts.
+
+mod fairness;
+mod ledger;
+mod queue;
+mod retry;
