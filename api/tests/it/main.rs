@@ -1,9 +1,15 @@
 //! The front, in process, on a real database. One file an area.
 
+mod accounts;
 mod app;
 mod campaigns;
+mod contacts;
 mod deliveries;
 mod health;
+mod jobs;
+mod lists;
+mod problems;
 mod routes;
 mod shop;
+mod suppressions;
 mod unsubscribe;
