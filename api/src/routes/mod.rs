@@ -16,6 +16,7 @@ pub mod contacts;
 pub mod deliveries;
 pub mod destinations;
 pub mod health;
+pub mod imports;
 pub mod jobs;
 pub mod lists;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
@@ -48,6 +49,7 @@ fn versioned() -> Router<AppState> {
         .merge(deliveries::router())
         .merge(routes::router())
         .merge(destinations::router())
+        .merge(imports::router())
         .merge(jobs::router())
 }
 

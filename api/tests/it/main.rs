@@ -6,6 +6,7 @@ mod campaigns;
 mod contacts;
 mod deliveries;
 mod health;
+mod imports;
 mod jobs;
 mod lists;
 mod problems;

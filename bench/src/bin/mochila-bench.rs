@@ -1,5 +1,7 @@
 //! `deploy/local bench`, once the stack runs.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use mochila_bench::load::send;
 
@@ -17,7 +19,17 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mochila-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Send(options) => send::run(&options).await,
     }

@@ -6,7 +6,13 @@ use clap::Parser;
 use mochila_bench::chaos::suite::{self, Options};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let passed = suite::run(&Options::parse()).await?;
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+async fn main() -> ExitCode {
+    match suite::run(&Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mochila-chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! `deploy/local demo`, once the stack runs.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use mochila_bench::{
     client::api::{Api, Login},
@@ -28,7 +30,17 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mochila-demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Campaign(options) => campaign::run(&options).await,
         Command::Route { login, smtp } => {
