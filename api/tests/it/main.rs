@@ -1,4 +1,4 @@
-//! The front, in process, on a real database. One file an area; [`app`] is what they share.
+//! The front, in process, on a real database. One file an area.
 
 mod accounts;
 mod app;
