@@ -11,6 +11,7 @@ use shared::{
     accounts::{password::Passwords, session::Sessions, token::Tokens},
     clock::Clock,
     settings::Settings,
+    vault::{Links, Vault},
 };
 
 /// One per process; cheap to clone.
@@ -24,6 +25,10 @@ pub struct AppState {
     pub clock: Clock,
     /// Log-in, tokens and passwords.
     pub sessions: Sessions,
+    /// Seals the credentials of routes.
+    pub vault: Arc<Vault>,
+    /// Checks the links in mails.
+    pub links: Links,
     /// Whether the schema has been seen to be the one that this build knows.
     pub schema: SchemaGate,
 }
@@ -40,7 +45,9 @@ impl AppState {
             clock: clock.clone(),
             refresh_lifetime: TimeDelta::seconds(settings.auth.refresh_token_seconds),
         };
-        Ok(Self { pool, settings: Arc::new(settings), clock, sessions, schema: SchemaGate::default() })
+        let vault = Arc::new(Vault::from_settings(&settings.secrets)?);
+        let links = Links::from_settings(&settings)?;
+        Ok(Self { pool, settings: Arc::new(settings), clock, sessions, vault, links, schema: SchemaGate::default() })
     }
 }
 

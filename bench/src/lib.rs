@@ -1,6 +1,7 @@
-//! What shows from outside that Mochila works: [`client`] speaks its public API, [`demo`] sends a campaign before a person's eyes,
-//! [`chaos`] breaks parts while campaigns run, [`load`] measures. [`sink`] stands in for the world's mail servers meanwhile: it takes
-//! everything and counts.
+//! What shows that Mochila works, from outside, over its public API, and what stands in for the world while it does.
+//!
+//! [`sink`] is the mail server that takes everything and counts. [`client`] speaks to the API, [`demo`] sends a campaign before a
+//! person's eyes, [`chaos`] breaks parts while campaigns run, [`load`] measures.
 
 pub mod chaos;
 pub mod client;

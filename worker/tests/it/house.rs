@@ -39,6 +39,45 @@ impl House {
             .expect("a worker")
     }
 
+    /// FLUSHALL, of this test's keys alone: other tests run beside it.
+    pub async fn flush_redis(&self) {
+        let client = redis::Client::open(self.stage.settings.redis.url.expose()).expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let pattern = format!("{}:*", self.stage.settings.redis.prefix);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.expect("keys");
+        if !keys.is_empty() {
+            redis::cmd("DEL").arg(keys).query_async::<()>(&mut connection).await.expect("deleted");
+        }
+    }
+
+    /// Tickets whose bytes mean nothing, one whose data is missing, and one that names a job that is not there.
+    pub async fn garbage_tickets(&self, lane: Lane) {
+        let keyspace = shared::keyspace::Keyspace::new(&self.stage.settings.redis).expect("an address");
+        let config = shared::queue::ticket::config(&keyspace, lane);
+        let mut connection = keyspace.connection();
+        for payload in [&b"{not json"[..], &[0, 255, 254, 1], &[7; 16], &[]] {
+            let task = apalis_core::task::builder::TaskBuilder::new(payload.to_vec()).build();
+            apalis_redis::queries::push_tasks(&mut connection, &config, &[task]).await.expect("pushed");
+        }
+        let _: () = redis::cmd("RPUSH")
+            .arg(config.active_jobs_list())
+            .arg("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+            .query_async(&mut connection)
+            .await
+            .expect("pushed");
+    }
+
+    /// One change by a person, committed.
+    pub async fn change<T>(
+        &self,
+        change: impl for<'a> FnOnce(&'a mut shared::database::Connection) -> futures::future::BoxFuture<'a, shared::error::Result<T>>,
+    ) -> T {
+        let mut transaction = self.stage.pool.begin().await.expect("a transaction");
+        let result = change(&mut transaction).await.expect("the change");
+        transaction.commit().await.expect("committed");
+        result
+    }
+
     pub async fn tally(&self, campaign: Uuid) -> Tally {
         tally::count(&self.stage.pool, campaign).await.expect("a tally")
     }
