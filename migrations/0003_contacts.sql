@@ -23,7 +23,7 @@ CREATE TABLE contacts (
     CONSTRAINT contacts_email_key UNIQUE (workspace_id, email)
 );
 COMMENT ON COLUMN contacts.email IS 'As it is sent to, lower case; a non-ASCII domain is stored as its A-label.';
-CREATE INDEX contacts_workspace ON contacts (workspace_id, id DESC);
+CREATE INDEX contacts_workspace ON contacts (workspace_id, id);
 
 CREATE TABLE list_members (
     list_id     uuid NOT NULL REFERENCES lists (id) ON DELETE CASCADE,

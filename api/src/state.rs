@@ -11,6 +11,7 @@ use shared::{
     accounts::{password::Passwords, session::Sessions, token::Tokens},
     clock::Clock,
     settings::Settings,
+    store::Store,
     vault::{Links, Vault},
 };
 
@@ -23,6 +24,8 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// Business time.
     pub clock: Clock,
+    /// Uploaded files.
+    pub store: Store,
     /// Log-in, tokens and passwords.
     pub sessions: Sessions,
     /// Seals the credentials of routes.
@@ -47,7 +50,8 @@ impl AppState {
         };
         let vault = Arc::new(Vault::from_settings(&settings.secrets)?);
         let links = Links::from_settings(&settings)?;
-        Ok(Self { pool, settings: Arc::new(settings), clock, sessions, vault, links, schema: SchemaGate::default() })
+        let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
+        Ok(Self { pool, settings: Arc::new(settings), clock, store, sessions, vault, links, schema: SchemaGate::default() })
     }
 }
 

@@ -79,6 +79,14 @@ impl Stage {
             .expect("a workspace");
         id
     }
+
+    /// Runs SQL that only a test would run, such as a state that a worker would have written.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn arrange(&self, sql: String) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await.expect("the statement");
+    }
 }
 
 /// The template of this schema; the first test makes it, the others wait for it.

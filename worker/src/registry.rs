@@ -7,6 +7,7 @@ use serde_json::Value;
 use shared::{
     campaigns::payload::{CancelRecipients, LaunchCampaign, RetryRecipients, SendTest},
     deliveries::payload::SendChunk,
+    imports::payload::LoadContacts,
 };
 
 use crate::run::{Context, Failure, Outcome, Run};
@@ -26,6 +27,7 @@ impl Registry {
             .with::<RetryRecipients>()
             .with::<SendChunk>()
             .with::<SendTest>()
+            .with::<LoadContacts>()
     }
 
     fn with<J: Run>(mut self) -> Self {

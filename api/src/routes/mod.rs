@@ -16,8 +16,10 @@ pub mod contacts;
 pub mod deliveries;
 pub mod destinations;
 pub mod health;
+pub mod imports;
 pub mod jobs;
 pub mod lists;
+#[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod suppressions;
 pub mod unsubscribe;
@@ -47,6 +49,7 @@ fn versioned() -> Router<AppState> {
         .merge(deliveries::router())
         .merge(routes::router())
         .merge(destinations::router())
+        .merge(imports::router())
         .merge(jobs::router())
 }
 

@@ -82,6 +82,12 @@ impl TestApp {
         Self { stage: self.stage, router: mochila_api::router(state.clone()), state }
     }
 
+    /// The same front under other settings.
+    pub fn use_settings(&mut self, settings: std::sync::Arc<shared::settings::Settings>) {
+        self.state.settings = settings;
+        self.router = mochila_api::router(self.state.clone());
+    }
+
     /// An admin with a workspace of its own.
     pub async fn admin(&self) -> Person {
         let workspace = self.stage.workspace("Headquarters").await;

@@ -2,9 +2,15 @@
 
 mod accounts;
 mod app;
+mod campaigns;
 mod contacts;
+mod deliveries;
 mod health;
+mod imports;
 mod jobs;
 mod lists;
 mod problems;
+mod routes;
+mod shop;
 mod suppressions;
+mod unsubscribe;

@@ -12,8 +12,14 @@ use crate::{
     accounts::scope::Scope,
     error::{Error, Result},
     page::{Page, PageRequest},
-    queue::claim::{self, Lease},
+    queue::{
+        claim::{self, Lease},
+        inspect,
+    },
 };
+
+/// The states, in the order in which they follow each other.
+const STATES: [&str; 6] = ["receiving", "queued", "running", "finished", "failed", "cancelled"];
 
 /// A row of `imports`.
 #[derive(Clone, Debug, FromRow)]
@@ -91,8 +97,11 @@ pub async fn get(pool: &PgPool, id: Uuid) -> Result<Import> {
 /// The workspace's imports, newest first, where given only those in `state`.
 ///
 /// # Errors
-/// The database failed.
+/// [`Error::Invalid`]: there is no such state.
 pub async fn list(pool: &PgPool, scope: Scope, state: Option<&str>, page: PageRequest) -> Result<Page<Import>> {
+    if let Some(unknown) = state.filter(|state| !STATES.contains(state)) {
+        return Err(Error::invalid("state", format!("must be one of {}, not {unknown:?}", STATES.join(", "))));
+    }
     let total = sqlx::query_scalar("SELECT count(*) FROM imports WHERE workspace_id = $1 AND ($2::text IS NULL OR state = $2)")
         .bind(scope.workspace_id)
         .bind(state)
@@ -118,20 +127,14 @@ pub async fn cancel(pool: &PgPool, scope: Scope, id: Uuid) -> Result<Import> {
     let import = get(pool, id).await?;
     scope.may_change("import", id, import.workspace_id)?;
     let mut transaction = pool.begin().await?;
+    let over = || Error::Conflict(format!("import {id} is {}, there is nothing to cancel", import.state));
     // The job before the import, as in a run: the other order could deadlock with it.
-    let job_state: Option<String> = sqlx::query_scalar(
-        "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now()), updated_at = now(),
-                         state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
-                         finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END
-         WHERE id = $1 AND state IN ('scheduled', 'queued', 'running') RETURNING state",
-    )
-    .bind(import.job_id)
-    .fetch_optional(&mut *transaction)
-    .await?;
-    match job_state.as_deref() {
-        None => return Err(Error::Conflict(format!("import {id} is {}, there is nothing to cancel", import.state))),
-        Some("cancelled") => set_cancelled(&mut transaction, id).await?,
-        Some(_) => {}
+    let job = match inspect::cancel(&mut transaction, scope, import.job_id.ok_or_else(over)?).await {
+        Err(Error::Conflict(_) | Error::NotFound { .. }) => return Err(over()),
+        other => other?,
+    };
+    if job.state == "cancelled" {
+        set_cancelled(&mut transaction, id).await?;
     }
     transaction.commit().await?;
     get(pool, id).await

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{error::Error, queue::claim::Lease, store::Store};
 
-/// Records of a part: about a fifth of a second in the database, so that a heartbeat that waits for the fence is never late.
-pub const PART_RECORDS: i64 = 10_000;
+/// Records of a part: a fraction of a second in the database, so that a heartbeat that waits for the fence is never late.
+pub const PART_RECORDS: i64 = 5_000;
 /// Records that are passed over between two checkpoints.
 const SKIP_RECORDS: i64 = 200_000;
 

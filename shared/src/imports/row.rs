@@ -8,12 +8,8 @@ use super::{
     header::{Column, Header},
     records::Record,
 };
-use crate::address::Address;
+use crate::{address::Address, contacts::attributes, error::Error};
 
-/// Longest name of a contact, in characters.
-const LONGEST_NAME: usize = 200;
-/// Most bytes of a contact's attributes, as JSON.
-const MOST_ATTRIBUTES: usize = 8 * 1024;
 /// Characters of a raw row, and of a value in a reason, that are kept.
 const KEPT_OF_ROW: usize = 2000;
 const KEPT_OF_VALUE: usize = 100;
@@ -107,15 +103,13 @@ impl Reader<'_> {
         if !(first.is_empty() && last.is_empty()) {
             row.name = format!("{first} {last}").trim().to_owned();
         }
-        let length = row.name.chars().count();
-        if length > LONGEST_NAME {
+        if let Err(error) = attributes::check_name(&row.name) {
             let column = [Column::Name, Column::FirstName, Column::LastName];
             let column = column.iter().map(|column| header.name_of(column)).find(|name| !name.is_empty()).unwrap_or_default();
-            self.refuse(column, format!("{} is {length} characters long, more than {LONGEST_NAME}", shown(&row.name)));
+            self.refuse(column, format!("{} {}", shown(&row.name), message(error)));
         }
-        let bytes = size(&row.attributes);
-        if bytes > MOST_ATTRIBUTES {
-            self.refuse("", format!("the attributes take {bytes} bytes, more than {MOST_ATTRIBUTES}"));
+        if let Err(error) = attributes::check(&row.attributes) {
+            self.refuse("", format!("the attributes {}", message(error)));
         }
         row
     }
@@ -153,9 +147,12 @@ fn shown(value: &str) -> String {
     }
 }
 
-/// Bytes as JSON, without writing it: escapes are rare and small.
-fn size(attributes: &Map<String, Value>) -> usize {
-    attributes.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len) + 6).sum::<usize>() + 1
+/// What a check of one field says, without the field's name: the column's name stands beside it.
+fn message(error: Error) -> String {
+    match error {
+        Error::Invalid(fields) => fields.into_iter().map(|field| field.message).collect::<Vec<_>>().join("; "),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -200,15 +197,19 @@ mod tests {
         insta::assert_snapshot!(reasons("email,name,city", &latin), @r#"
         2 "email": "a@b..c" has a misplaced dot in its domain
         2 "city": "Zo�" is not UTF-8
-        2 "name": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"… is 201 characters long, more than 200
+        2 "name": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"… must have at most 200 characters, not 201
         "#);
         insta::assert_snapshot!(reasons("email,name", b"\"a@b.test\r\nBcc: x@y.test\",\0"), @r#"
         2 "email": "a@b.test\r\nBcc: x@y.test" holds \r, which no address may
         2 "name": "\0" holds a NUL character
         "#);
+        insta::assert_snapshot!(reasons("email,name", b"a@b.test,\"x\ny\""), @r#"2 "name": "x\ny" holds the control character \n"#);
         let large = format!("a@b.test,{}", "x".repeat(9000));
         let errors = read("email,note", large.as_bytes()).expect_err("refused");
-        assert_eq!((errors[0].reason.as_str(), errors[0].row.len()), ("the attributes take 9011 bytes, more than 8192", 2000));
+        assert_eq!(
+            (errors[0].reason.as_str(), errors[0].row.len()),
+            ("the attributes must have at most 8192 bytes as JSON, not 9011", 2000)
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     accounts::scope::Scope,
+    contacts::list,
     error::{Error, Result},
     queue::job::{self, Enqueue},
     store::{Store, Writer},
@@ -31,14 +32,12 @@ pub fn check_target(target: &str) -> Result<()> {
     }
 }
 
-/// Checks that the list is there and belongs to the workspace.
+/// Checks that the list is there and the caller's to fill.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`].
 pub async fn check_list(pool: &PgPool, scope: Scope, list_id: Uuid) -> Result<()> {
-    let owner: Option<Uuid> =
-        sqlx::query_scalar("SELECT workspace_id FROM lists WHERE id = $1").bind(list_id).fetch_optional(pool).await?;
-    scope.may_change("list", list_id, owner.ok_or_else(|| Error::not_found("list", list_id))?)
+    list::hold(&mut *pool.acquire().await?, scope, list_id).await
 }
 
 /// A file that is being received.
@@ -148,6 +147,7 @@ impl Upload {
         self.writer.finish().await?;
         let size = i64::try_from(self.received).map_err(Error::internal)?;
         let mut transaction = self.pool.begin().await?;
+        list::hold(&mut transaction, self.scope, list_id).await?;
         let workspace_id = Some(self.scope.workspace_id);
         let options =
             Enqueue { workspace_id, unique_key: Some(self.id.to_string()), progress_total: Some(size), ..Enqueue::default() };
@@ -161,11 +161,7 @@ impl Upload {
         .bind(job_id)
         .bind(size)
         .execute(&mut *transaction)
-        .await
-        .map_err(|error| match Error::constraint(&error) {
-            Some("imports_list_id_fkey") => Error::not_found("list", list_id),
-            _ => error.into(),
-        })?;
+        .await?;
         if sealed.rows_affected() == 0 {
             return Err(Error::Conflict(format!("the upload of {} took too long and was removed", self.key)));
         }

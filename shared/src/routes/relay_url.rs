@@ -122,6 +122,16 @@ mod tests {
             "smtp://a%0d:b@h",
             "smtp://a b",
         ];
-        insta::assert_snapshot!(refused.map(shown).join("\n"), @"");
+        insta::assert_snapshot!(refused.map(shown).join("\n"), @r"
+        begins with smtps; write smtp://host:465 and tls=implicit
+        begins with http, not smtp
+        begins with mail.example.com, not smtp
+        has no host
+        has port 0
+        has something after the port
+        has a password without a user name
+        has a control character in its credentials
+        is not a URL: invalid domain character
+        ");
     }
 }

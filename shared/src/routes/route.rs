@@ -287,7 +287,7 @@ fn check(new: &NewRoute, keeps_password: bool) -> Result<Checked> {
         errors.push(FieldError::new("password", "username and password go together"));
     }
     if (password.is_some() || keeps_password) && new.tls == Tls::None && !url.loopback {
-        errors.push(FieldError::new("tls", "none would send the password in the clear; take required or implicit"));
+        errors.push(FieldError::new("tls", "none would send the password in the clear: take required or implicit"));
     }
     if errors.is_empty() { Ok(Checked { url: url.without_credentials(), username, password }) } else { Err(Error::Invalid(errors)) }
 }
@@ -371,7 +371,13 @@ mod tests {
             ..relay("smtp://a:b@mail.test", Tls::None)
         };
         let error = check(&wrong, false).err().expect("wrong").to_string();
-        insta::assert_snapshot!(error.replace("; ", "\n"), @"");
+        insta::assert_snapshot!(error.replace("; ", "\n"), @r"
+        name: must be 1 to 200 characters of one line, not 0
+        max_connections: must be between 1 and 10000, not 0
+        weight: must be between 0 and 1000, not -1
+        rate_per_second: must be more than 0, not 0
+        tls: none would send the password in the clear: take required or implicit
+        ");
         assert!(check(&relay("smtp://a:b@127.0.0.1:2525", Tls::None), false).is_ok(), "nobody listens on the loopback");
     }
 }

@@ -1,5 +1,6 @@
 //! The business on real parts.
 
+mod architecture;
 mod fairness;
 mod ledger;
 mod queue;

@@ -1,0 +1,287 @@
+//! Files on their way in: upload, progress, errors to download.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{
+        DefaultBodyLimit, Multipart, State,
+        multipart::{Field, MultipartError, MultipartRejection},
+    },
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::{
+    error::Error,
+    imports::{
+        import::{self, Import, Report},
+        row_errors::{self, StoredError},
+        upload::{self, Accepted, Upload},
+    },
+    page::{Page, PageRequest},
+};
+use uuid::Uuid;
+
+use crate::{
+    caller::Caller,
+    error::{ApiError, ApiResult},
+    extract::{Json, Path, Query},
+    state::AppState,
+};
+
+/// Most bytes of a field that is not the file.
+const MOST_TEXT: usize = 1000;
+/// How long the rest of a refused upload is read: a client that is still sending would see a broken connection, not the answer.
+const REFUSED_REST: Duration = Duration::from_secs(10);
+
+/// `/imports`.
+pub fn router() -> Router<AppState> {
+    Router::new()
+        // The upload counts its bytes itself: to the file's own limit.
+        .route("/imports", get(page).merge(post(receive).layer(DefaultBodyLimit::disable())))
+        .route("/imports/{id}", get(one))
+        .route("/imports/{id}/errors", get(errors))
+        .route("/imports/{id}/cancel", post(cancel))
+}
+
+#[derive(Serialize)]
+struct Progress {
+    done: i64,
+    total: i64,
+    percent: i64,
+}
+
+#[derive(Serialize)]
+struct ImportBody {
+    id: Uuid,
+    job_id: Option<Uuid>,
+    workspace_id: Uuid,
+    target: String,
+    list_id: Option<Uuid>,
+    state: String,
+    file_name: String,
+    size_bytes: i64,
+    progress: Progress,
+    counts: Report,
+    failure: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<Import> for ImportBody {
+    fn from(import: Import) -> Self {
+        let (done, total) = (import.bytes_done, import.size_bytes);
+        let percent = if total > 0 { done.saturating_mul(100) / total } else { 0 };
+        Self {
+            counts: import.report(),
+            progress: Progress { done, total, percent },
+            id: import.id,
+            job_id: import.job_id,
+            workspace_id: import.workspace_id,
+            target: import.target,
+            list_id: import.list_id,
+            state: import.state,
+            file_name: import.file_name,
+            size_bytes: import.size_bytes,
+            failure: import.failure,
+            created_at: import.created_at,
+            updated_at: import.updated_at,
+            finished_at: import.finished_at,
+        }
+    }
+}
+
+type Located = (StatusCode, [(HeaderName, String); 1], Json<ImportBody>);
+
+fn located(status: StatusCode, import: Import) -> Located {
+    let job_id = import.job_id.unwrap_or_default();
+    (status, [(header::LOCATION, format!("/api/v1/jobs/{job_id}"))], Json(import.into()))
+}
+
+async fn receive(
+    State(state): State<AppState>,
+    caller: Caller,
+    multipart: Result<Multipart, MultipartRejection>,
+) -> ApiResult<Located> {
+    let mut multipart = multipart.map_err(|rejection| {
+        ApiError::MediaType(format!("the body must be multipart/form-data with target, list_id and file: {rejection}"))
+    })?;
+    let mut form = Form::default();
+    let accepted = match form.read(&state, &caller, &mut multipart).await {
+        Ok(()) => form.accept().await,
+        Err(error) => Err(form.discard(error).await),
+    };
+    match accepted {
+        Ok(accepted) => Ok(located(StatusCode::ACCEPTED, import::find(&state.pool, caller.scope, accepted.id).await?)),
+        Err(error) => {
+            let rest = async { while let Ok(Some(_)) = multipart.next_field().await {} };
+            let _ = tokio::time::timeout(REFUSED_REST, rest).await;
+            Err(error)
+        }
+    }
+}
+
+/// The fields of an upload, in whatever order they come.
+#[derive(Default)]
+struct Form {
+    target: Option<String>,
+    list_id: Option<Uuid>,
+    upload: Option<Upload>,
+}
+
+impl Form {
+    async fn read(&mut self, state: &AppState, caller: &Caller, multipart: &mut Multipart) -> ApiResult<()> {
+        while let Some(field) = multipart.next_field().await.map_err(lost)? {
+            match field.name().unwrap_or_default() {
+                "target" if self.target.is_none() => {
+                    let target = text("target", field).await?;
+                    upload::check_target(&target)?;
+                    self.target = Some(target);
+                }
+                "list_id" if self.list_id.is_none() => {
+                    let text = text("list_id", field).await?;
+                    let id = text.parse().map_err(|_| Error::invalid("list_id", format!("{text:?} is not a UUID")))?;
+                    upload::check_list(&state.pool, caller.scope, id).await?;
+                    self.list_id = Some(id);
+                }
+                "file" if self.upload.is_none() => self.file(state, caller, field).await?,
+                name @ ("target" | "list_id" | "file") => return Err(Error::invalid(name, "stands there twice").into()),
+                other => {
+                    let name = other.chars().take(100).collect::<String>();
+                    return Err(Error::invalid(name, "is not a known field; the fields are target, list_id and file").into());
+                }
+            }
+        }
+        if self.target.is_none() {
+            return Err(Error::invalid("target", "is required: \"contacts\"").into());
+        }
+        if self.list_id.is_none() {
+            return Err(Error::invalid("list_id", "is required: the list that the contacts join").into());
+        }
+        match &self.upload {
+            Some(upload) => Ok(upload.check()?),
+            None => Err(Error::invalid("file", "is required: a CSV file in UTF-8").into()),
+        }
+    }
+
+    /// Streams the file into the store.
+    async fn file(&mut self, state: &AppState, caller: &Caller, mut field: Field<'_>) -> ApiResult<()> {
+        let name = field.file_name().unwrap_or_default().to_owned();
+        let limit = state.settings.api.max_upload_bytes;
+        let upload = self.upload.insert(Upload::begin(&state.pool, &state.store, caller.scope, &name, limit).await?);
+        while let Some(bytes) = field.chunk().await.map_err(lost)? {
+            upload.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn accept(self) -> ApiResult<Accepted> {
+        match (self.upload, self.list_id) {
+            (Some(upload), Some(list_id)) => Ok(upload.accept(list_id).await?),
+            _ => Err(Error::internal("a form without its file or list passed its checks").into()),
+        }
+    }
+
+    /// Removes what was received, and hands the reason on.
+    async fn discard(self, error: ApiError) -> ApiError {
+        if let Some(upload) = self.upload {
+            upload.discard().await;
+        }
+        error
+    }
+}
+
+/// A short field.
+async fn text(name: &'static str, mut field: Field<'_>) -> ApiResult<String> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(lost)? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > MOST_TEXT {
+            return Err(Error::invalid(name, format!("is longer than {MOST_TEXT} bytes")).into());
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid(name, "is not UTF-8").into())
+}
+
+fn lost(error: MultipartError) -> ApiError {
+    if error.status().is_client_error() {
+        Error::invalid("body", format!("is not well-formed multipart/form-data: {}", error.body_text())).into()
+    } else {
+        ApiError::BodyLost("the body could not be read to its end".to_owned())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportsQuery {
+    page: Option<i64>,
+    limit: Option<i64>,
+    state: Option<String>,
+}
+
+async fn page(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(query): Query<ImportsQuery>,
+) -> ApiResult<Json<Page<ImportBody>>> {
+    let request = PageRequest::new(query.page, query.limit)?;
+    Ok(Json(import::list(&state.pool, caller.scope, query.state.as_deref(), request).await?.map(ImportBody::from)))
+}
+
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<ImportBody>> {
+    Ok(Json(import::find(&state.pool, caller.scope, id).await?.into()))
+}
+
+/// 200: it is cancelled. 202: it runs, and stops after the part that it is at.
+async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Located> {
+    let import = import::cancel(&state.pool, caller.scope, id).await?;
+    let status = if import.state == "cancelled" { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(located(status, import))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ErrorsQuery {
+    page: Option<i64>,
+    limit: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    line: i64,
+    column: String,
+    reason: String,
+    row: String,
+}
+
+impl From<StoredError> for ErrorBody {
+    fn from(error: StoredError) -> Self {
+        Self { line: error.line, column: error.column_name, reason: error.reason, row: error.row }
+    }
+}
+
+/// The whole list as CSV, or a page of it where JSON is asked for.
+async fn errors(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(query): Query<ErrorsQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let request = PageRequest::new(query.page, query.limit)?;
+    import::find(&state.pool, caller.scope, id).await?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("application/json") {
+        return Ok(Json(row_errors::list(&state.pool, id, request).await?.map(ErrorBody::from)).into_response());
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"import-{id}-errors.csv\"")),
+    ];
+    Ok((headers, Body::from_stream(row_errors::csv(state.pool.clone(), id))).into_response())
+}

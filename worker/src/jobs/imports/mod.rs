@@ -1,0 +1,3 @@
+//! Files on their way in.
+
+pub mod load_contacts;
