@@ -119,6 +119,10 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    // serde would read the items of an array as the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("body", "must be a JSON object, not an array"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize(&mut deserializer) {
         Ok(value) => {
@@ -204,6 +208,7 @@ fn blame(path: &str, message: &str, value: impl Fn(&str) -> Option<String>) -> F
         other => other,
     };
     match value(field) {
+        Some(value) if words.starts_with("UUID parsing failed") => FieldError::new(field, format!("{} is not a UUID", cut(&value))),
         Some(value) if !words.contains(value.trim_matches('"')) => FieldError::new(field, format!("{words}, not {}", cut(&value))),
         _ => FieldError::new(field, words),
     }

@@ -12,6 +12,7 @@ use shared::{
     clock::Clock,
     settings::Settings,
     store::Store,
+    vault::{Links, Vault},
 };
 
 /// One per process; cheap to clone.
@@ -27,6 +28,10 @@ pub struct AppState {
     pub store: Store,
     /// Log-in, tokens and passwords.
     pub sessions: Sessions,
+    /// Seals the credentials of routes.
+    pub vault: Arc<Vault>,
+    /// Checks the links in mails.
+    pub links: Links,
     /// Whether the schema has been seen to be the one that this build knows.
     pub schema: SchemaGate,
 }
@@ -43,8 +48,10 @@ impl AppState {
             clock: clock.clone(),
             refresh_lifetime: TimeDelta::seconds(settings.auth.refresh_token_seconds),
         };
+        let vault = Arc::new(Vault::from_settings(&settings.secrets)?);
+        let links = Links::from_settings(&settings)?;
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
-        Ok(Self { pool, settings: Arc::new(settings), clock, store, sessions, schema: SchemaGate::default() })
+        Ok(Self { pool, settings: Arc::new(settings), clock, store, sessions, vault, links, schema: SchemaGate::default() })
     }
 }
 

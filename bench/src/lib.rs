@@ -1,5 +1,10 @@
-//! What measures Mochila, and what stands in for the world outside while it is measured.
+//! What shows that Mochila works, from outside, over its public API, and what stands in for the world while it does.
 //!
-//! [`sink`] is the mail server that takes everything and counts.
+//! [`sink`] is the mail server that takes everything and counts. [`client`] speaks to the API, [`demo`] sends a campaign before a
+//! person's eyes, [`chaos`] breaks parts while campaigns run, [`load`] measures.
 
+pub mod chaos;
+pub mod client;
+pub mod demo;
+pub mod load;
 pub mod sink;

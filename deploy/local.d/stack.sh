@@ -42,6 +42,8 @@ export_settings() {
     setting MOCHILA_SENDING__SLOWDOWN__SUSPEND_SECONDS 10
     [ "$STACK" = main ] || setting MOCHILA_AUTH__ACCESS_TOKEN_SECONDS 86400
     setting MOCHILA_LOG__FORMAT text
+    # The logs are files: no colours.
+    export NO_COLOR=1
     raise_limits
 }
 

@@ -11,7 +11,13 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::{clock::Clock, database, settings::Settings};
+use crate::{
+    campaigns::payload::LaunchCampaign,
+    clock::Clock,
+    database,
+    queue::job::{self, Enqueue},
+    settings::Settings,
+};
 
 /// The real parts, for one test.
 pub struct Stage {
@@ -73,6 +79,14 @@ impl Stage {
             .expect("a workspace");
         id
     }
+
+    /// Runs SQL that only a test would run, such as a state that a worker would have written.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn arrange(&self, sql: String) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await.expect("the statement");
+    }
 }
 
 /// The template of this schema; the first test makes it, the others wait for it.
@@ -100,4 +114,105 @@ async fn template(admin: &mut PgConnection, options: &PgConnectOptions) -> Strin
     }
     sqlx::query("SELECT pg_advisory_unlock(4711)").execute(&mut *admin).await.expect("unlocked");
     name
+}
+
+/// A campaign that is being launched, with everything that it needs.
+pub struct Fixture {
+    /// Its workspace.
+    pub workspace_id: Uuid,
+    /// Its one list.
+    pub list_id: Uuid,
+    /// Itself.
+    pub campaign_id: Uuid,
+}
+
+impl Stage {
+    /// Runs statements that take no values.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn execute(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The one number that a question answers, which may take an id as `$1`.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn number(&self, sql: &'static str, id: Uuid) -> i64 {
+        let query = sqlx::query_scalar::<_, i64>(sql);
+        let query = if sql.contains("$1") { query.bind(id) } else { query };
+        query.fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// A relay without encryption on this port of loopback.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn route(&self, port: u16) -> Uuid {
+        let id = Uuid::now_v7();
+        sqlx::query("INSERT INTO routes (id, name, kind, url, tls, max_connections) VALUES ($1, $2, 'relay', $3, 'none', 1000)")
+            .bind(id)
+            .bind(format!("relay {port}"))
+            .bind(format!("smtp://127.0.0.1:{port}"))
+            .execute(&self.pool)
+            .await
+            .expect("a route");
+        id
+    }
+
+    /// A workspace with a list of so many subscribed contacts per domain, and a campaign to it, launched just now: its LaunchCampaign job
+    /// is in line.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn campaign(&self, audience: &[(&str, i32)]) -> Fixture {
+        let workspace_id = self.workspace("sample").await;
+        let (list_id, campaign_id) = (Uuid::now_v7(), Uuid::now_v7());
+        sqlx::query("INSERT INTO lists (id, workspace_id, name) VALUES ($1, $2, 'sample')")
+            .bind(list_id)
+            .bind(workspace_id)
+            .execute(&self.pool)
+            .await
+            .expect("a list");
+        for (domain, count) in audience {
+            sqlx::query(
+                "WITH made AS (
+                     INSERT INTO contacts (id, workspace_id, email, name, attributes)
+                     SELECT uuid_v7(), $1, 'sample-' || n || '@' || $2, 'Sample ' || n, '{\"city\": \"Sampleton\"}'
+                     FROM generate_series(1, $3) n RETURNING id)
+                 INSERT INTO list_members (list_id, contact_id) SELECT $4, id FROM made",
+            )
+            .bind(workspace_id)
+            .bind(domain)
+            .bind(count)
+            .bind(list_id)
+            .execute(&self.pool)
+            .await
+            .expect("contacts");
+        }
+        sqlx::query(
+            "INSERT INTO campaigns (id, workspace_id, name, subject, from_name, from_email, html, list_ids, state, launched_at)
+             VALUES ($1, $2, 'Sample', 'Hello {{ contact.name }}', 'Sample Sender', 'sender@example.com',
+                     '<p>Hello {{ contact.name }}</p><p><a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>', ARRAY[$3], 'sending',
+                     clock_timestamp())",
+        )
+        .bind(campaign_id)
+        .bind(workspace_id)
+        .bind(list_id)
+        .execute(&self.pool)
+        .await
+        .expect("a campaign");
+        let options = Enqueue {
+            workspace_id: Some(workspace_id),
+            flow: format!("campaign {campaign_id}"),
+            campaign_id: Some(campaign_id),
+            priority: 10,
+            unique_key: Some(campaign_id.to_string()),
+            ..Enqueue::default()
+        };
+        let mut connection = self.pool.acquire().await.expect("a connection");
+        job::enqueue(&mut connection, &LaunchCampaign { campaign_id }, options).await.expect("the launch");
+        Fixture { workspace_id, list_id, campaign_id }
+    }
 }

@@ -36,14 +36,17 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 8] = every! {
+    let lines: [(Duration, &str, Work); 11] = every! {
         2.0 s reconcile_leases
+        1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
         2.0 s settle_orphaned_chunks
         0.5 s finish_campaigns
         10.0 s reap_tickets
+        600.0 s sweep_uploads
         3600.0 s make_partitions
         3600.0 s prune_jobs
+        3600.0 s prune_refresh_tokens
         3600.0 s forget_workers
     };
     let loops = lines.map(|(every, name, work)| {
@@ -122,5 +125,25 @@ async fn prune_jobs(tools: Tools) -> anyhow::Result<()> {
 
 async fn forget_workers(tools: Tools) -> anyhow::Result<()> {
     fleet::forget(&tools.pool).await?;
+    Ok(())
+}
+
+async fn launch_scheduled_campaigns(tools: Tools) -> anyhow::Result<()> {
+    let mut transaction = tools.pool.begin().await?;
+    let launched = campaigns::transitions::launch_due(&mut transaction, tools.clock.now()).await?;
+    transaction.commit().await?;
+    for id in launched {
+        tracing::info!(campaign.id = %id, "a scheduled campaign is launched");
+    }
+    Ok(())
+}
+
+async fn sweep_uploads(tools: Tools) -> anyhow::Result<()> {
+    shared::imports::sweep::unfinished(&tools.pool, &tools.store, Duration::from_secs(3600)).await?;
+    Ok(())
+}
+
+async fn prune_refresh_tokens(tools: Tools) -> anyhow::Result<()> {
+    shared::accounts::refresh_token::prune(&tools.pool, tools.clock.now()).await?;
     Ok(())
 }

@@ -11,18 +11,25 @@ use axum::{
 use crate::{error::ApiError, request, state::AppState};
 
 pub mod accounts;
+pub mod campaigns;
 pub mod contacts;
+pub mod deliveries;
+pub mod destinations;
 pub mod health;
 pub mod imports;
 pub mod jobs;
 pub mod lists;
+#[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
+pub mod routes;
 pub mod suppressions;
+pub mod unsubscribe;
 
 /// The whole front.
 pub fn router(state: AppState) -> Router {
     let known_schema = middleware::from_fn_with_state(state.clone(), behind_the_gate);
     Router::new()
         .merge(health::router())
+        .merge(unsubscribe::router().layer(known_schema.clone()))
         .nest("/api/v1", health::router().merge(versioned().layer(known_schema)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -38,6 +45,10 @@ fn versioned() -> Router<AppState> {
         .merge(lists::router())
         .merge(contacts::router())
         .merge(suppressions::router())
+        .merge(campaigns::router())
+        .merge(deliveries::router())
+        .merge(routes::router())
+        .merge(destinations::router())
         .merge(imports::router())
         .merge(jobs::router())
 }

@@ -10,6 +10,7 @@ use mochila_api::AppState;
 use serde_json::Value;
 use shared::{
     accounts::user::{self, NewUser, Role},
+    settings::Settings,
     testing::Stage,
 };
 use tower::ServiceExt;
@@ -65,10 +66,20 @@ impl Answer {
 
 impl TestApp {
     pub async fn new() -> Self {
-        let stage = Stage::new().await;
+        Self::with(|_| {}).await
+    }
+
+    /// With settings changed.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut stage = Stage::new().await;
+        change(&mut stage.settings);
         let state = AppState::new(stage.pool.clone(), stage.settings.clone(), stage.clock.clone()).expect("the settings are good");
-        let router = mochila_api::router(state.clone());
-        Self { stage, state, router }
+        Self { stage, router: mochila_api::router(state.clone()), state }
+    }
+
+    /// The same front over other parts.
+    pub fn over(self, state: AppState) -> Self {
+        Self { stage: self.stage, router: mochila_api::router(state.clone()), state }
     }
 
     /// The same front under other settings.
@@ -136,6 +147,22 @@ impl TestApp {
             None => Body::empty(),
         };
         self.send(request.body(body).expect("a request")).await
+    }
+
+    /// A request without credentials; the path is whole.
+    pub async fn bare(&self, method: Method, path: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).expect("a request")).await
+    }
+
+    /// A GET with any token.
+    pub async fn bearing(&self, token: &str, path: &str) -> Answer {
+        let request = Request::get(format!("/api/v1{path}")).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).expect("a request")).await
+    }
+
+    pub async fn log_in(&self, email: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "email": email, "password": password });
+        self.call(None, Method::POST, "/auth/login", Some(body)).await
     }
 
     /// Any request at all.

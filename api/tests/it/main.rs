@@ -1,5 +1,16 @@
-//! The front, in process, on a real database. One file an area.
+//! The front, in process, on a real database. One file an area; [`app`] is what they share.
 
+mod accounts;
 mod app;
+mod campaigns;
+mod contacts;
+mod deliveries;
 mod health;
 mod imports;
+mod jobs;
+mod lists;
+mod problems;
+mod routes;
+mod shop;
+mod suppressions;
+mod unsubscribe;

@@ -3,7 +3,7 @@
 use aws_lc_rs::{digest, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -81,4 +81,12 @@ pub async fn revoke_all(connection: &mut PgConnection, user_id: Uuid, now: DateT
         .execute(connection)
         .await?;
     Ok(revoked.rows_affected())
+}
+
+/// Forgets tokens that are past their time. Used ones are kept until then: their reuse is how theft is noticed. Answers how many.
+///
+/// # Errors
+/// The database failed.
+pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> Result<u64> {
+    Ok(sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(now).execute(pool).await?.rows_affected())
 }

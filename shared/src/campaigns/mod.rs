@@ -1,10 +1,14 @@
-//! Campaigns: what is sent to whom, and how it looks on the wire.
+//! Campaigns: what is sent, to which lists, and when.
 //!
-//! To whom: [`launch`] freezes the audience, [`cancel`] ends the rest of it, [`finish`] closes what balances. How it looks: [`template`]
-//! turns a campaign's content and a recipient into subject, HTML and text; [`plain_text`] derives the text that a campaign lacks;
-//! [`message`] puts it into a mail, with [`header`] and [`mime`] for the encodings.
+//! [`campaign`] is the noun and [`draft`] checks what a person writes. [`transitions`] moves it from state to state, each with the job
+//! of [`payload`] that does the slow part: [`launch`] freezes the audience, [`cancel`] ends it early, [`finish`] closes what balances.
+//! [`progress`], [`recipients`] and [`standing`] are questions. A mail is made in three steps: [`template`] turns content and recipient
+//! into subject, HTML and text, [`plain_text`] derives the text that a campaign lacks, [`message`] puts them into the bytes that go over
+//! the wire, with [`header`] and [`mime`] for the encodings; [`preview`] shows one. [`unsubscribe`] is what the link in it does.
 
+pub mod campaign;
 pub mod cancel;
+pub mod draft;
 pub mod finish;
 pub mod header;
 pub mod launch;
@@ -12,5 +16,10 @@ pub mod message;
 pub mod mime;
 pub mod payload;
 pub mod plain_text;
+pub mod preview;
+pub mod progress;
+pub mod recipients;
 pub mod standing;
 pub mod template;
+pub mod transitions;
+pub mod unsubscribe;

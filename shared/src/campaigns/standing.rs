@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// What a sender needs of a campaign.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub struct Standing {
     /// Its state now.
     pub state: String,
     /// The route that it pins.
@@ -33,7 +33,7 @@ struct Row {
 ///
 /// # Errors
 /// [`Error::NotFound`], or the database failed.
-pub async fn content(pool: &PgPool, campaign_id: Uuid) -> Result<Content> {
+pub async fn find(pool: &PgPool, campaign_id: Uuid) -> Result<Standing> {
     let row: Row =
         sqlx::query_as("SELECT state, route_id, name, subject, from_name, from_email, html, text FROM campaigns WHERE id = $1")
             .bind(campaign_id)
@@ -41,7 +41,7 @@ pub async fn content(pool: &PgPool, campaign_id: Uuid) -> Result<Content> {
             .await?
             .ok_or_else(|| Error::not_found("campaign", campaign_id))?;
     let Row { state, route_id, name, subject, from_name, from_email, html, text } = row;
-    Ok(Content { state, route_id, content: CampaignContent { name, subject, from_name, from_email, html, text } })
+    Ok(Standing { state, route_id, content: CampaignContent { name, subject, from_name, from_email, html, text } })
 }
 
 /// Which of these campaigns must not start another message: paused, cancelled or gone.

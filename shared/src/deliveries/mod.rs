@@ -1,13 +1,17 @@
 //! The ledger: one row per (campaign, recipient), and what moves it.
 //!
 //! [`ledger`] is the heart: admission before a message starts, the outcome after. [`chunk`] is what one job carries, [`doubt`] settles what
-//! a dead process left behind, [`sweep`] brings deferred recipients round again, [`retry`] is a person's second try, [`tally`] counts.
-//! [`reply`] says what a server's answer means. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions.
+//! a dead process left behind, [`sweep`] brings deferred recipients round again, [`retry`] is a person's second try, [`tally`] counts,
+//! [`listing`] shows.
+//! [`reply`] says what a server's answer means. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions;
+//! [`limits`] is an operator's side of it.
 
 pub mod chunk;
 pub mod destination;
 pub mod doubt;
 pub mod ledger;
+pub mod limits;
+pub mod listing;
 pub mod partition;
 pub mod payload;
 pub mod reply;

@@ -209,3 +209,77 @@ pub async fn requeue_dead(connection: &mut PgConnection, extent: Extent, lane: O
     })?;
     Ok(requeued.rows_affected())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Stage;
+
+    async fn campaign(stage: &Stage, workspace_id: Uuid, state: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        sqlx::query(
+            "INSERT INTO campaigns (id, workspace_id, name, subject, from_email, html, list_ids, state)
+             VALUES ($1, $2, 'Sale', 'Sale', 'shop@example.com', '', '{}', $3)",
+        )
+        .bind(id)
+        .bind(workspace_id)
+        .bind(state)
+        .execute(&stage.pool)
+        .await
+        .expect("a campaign");
+        id
+    }
+
+    async fn dead(stage: &Stage, workspace_id: Uuid, kind: &str, campaign_id: Option<Uuid>, unique_key: Option<&str>) -> Uuid {
+        let id = Uuid::now_v7();
+        sqlx::query(
+            "INSERT INTO jobs (id, workspace_id, kind, lane, flow, campaign_id, state, payload, attempt, unique_key, finished_at)
+             VALUES ($1, $2, $3, 'bulk', 'test', $4, 'dead', '{}', 3, $5, now())",
+        )
+        .bind(id)
+        .bind(workspace_id)
+        .bind(kind)
+        .bind(campaign_id)
+        .bind(unique_key)
+        .execute(&stage.pool)
+        .await
+        .expect("a job");
+        id
+    }
+
+    #[tokio::test]
+    async fn a_chunk_of_a_campaign_that_is_over_is_not_run_again() {
+        let stage = Stage::new().await;
+        let workspace = stage.workspace("Acme").await;
+        let scope = Scope::client(workspace);
+        let mut connection = stage.pool.acquire().await.expect("a connection");
+        for state in ["finished", "finished_with_failures", "cancelled"] {
+            let over = campaign(&stage, workspace, state).await;
+            let chunk = dead(&stage, workspace, "SendChunk", Some(over), None).await;
+            let error = retry(&mut connection, scope, chunk).await.expect_err("over");
+            let told = format!("job {chunk} belongs to campaign {over}, which is {state}: use the campaign's retry-failed");
+            assert_eq!(error.to_string(), told);
+        }
+        let sending = campaign(&stage, workspace, "sending").await;
+        let chunk = dead(&stage, workspace, "SendChunk", Some(sending), None).await;
+        assert_eq!(requeue_dead(&mut connection, Extent::Everything, None, None).await.expect("requeued"), 1);
+        let job = find(&mut connection, scope, chunk).await.expect("a job");
+        assert_eq!((job.state.as_str(), job.attempt), ("queued", 0));
+        assert!(matches!(cancel(&mut connection, scope, chunk).await, Err(Error::Conflict(_))));
+    }
+
+    #[tokio::test]
+    async fn of_dead_jobs_with_one_key_only_one_comes_back() {
+        let stage = Stage::new().await;
+        let workspace = stage.workspace("Acme").await;
+        let mut connection = stage.pool.acquire().await.expect("a connection");
+        let older = dead(&stage, workspace, "Tidy", None, Some("daily")).await;
+        let newer = dead(&stage, workspace, "Tidy", None, Some("daily")).await;
+        let extent = Extent::Workspace(workspace);
+        assert_eq!(requeue_dead(&mut connection, extent, Some(Lane::Bulk), Some("Tidy")).await.expect("requeued"), 1);
+        assert_eq!(requeue_dead(&mut connection, extent, None, None).await.expect("requeued"), 0);
+        assert_eq!(find(&mut connection, Scope::client(workspace), newer).await.expect("a job").state, "queued");
+        let error = retry(&mut connection, Scope::client(workspace), older).await.expect_err("its key is taken");
+        assert_eq!(error.to_string(), "another Tidy job for the same thing is alive");
+    }
+}

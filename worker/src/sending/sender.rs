@@ -129,7 +129,7 @@ impl Attempt<'_, '_> {
             }
             let begun = Instant::now();
             let sent = tokio::select! {
-                sent = session.send(&self.turn.content.content.from_email, &self.recipient.email, buffer) => Some(sent),
+                sent = session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer) => Some(sent),
                 () = self.turn.post.abandon.cancelled() => None,
             };
             let Some(sent) = sent else {
@@ -195,6 +195,7 @@ impl Attempt<'_, '_> {
             delay_seconds: judgement.delay_seconds,
             ..self.outcome(judgement.state, judgement.reason)
         };
+        self.turn.count_one();
         self.turn.post.ledger.record(outcome, self.permit);
     }
 

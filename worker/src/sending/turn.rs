@@ -3,14 +3,18 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use futures::future::join_all;
 use parking_lot::Mutex;
 use shared::{
-    campaigns::standing::Content,
+    campaigns::standing::Standing,
     deliveries::{
         chunk::{Chunk, Recipient},
         destination::Destination,
@@ -25,7 +29,7 @@ use super::{
     limiter::Take,
     sender,
 };
-use crate::run::{Context, Stop};
+use crate::run::{Context, Failure, Stop};
 
 /// A wait below this is waited out; a longer one gives the slot back.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
@@ -66,7 +70,7 @@ pub struct Turn<'a> {
     /// The chunk.
     pub chunk: &'a Chunk,
     /// The campaign.
-    pub content: &'a Content,
+    pub standing: &'a Standing,
     /// Its messages.
     pub composer: Composer,
     /// The way.
@@ -75,6 +79,7 @@ pub struct Turn<'a> {
     postponed: Mutex<Vec<(Postponed, Duration)>>,
     halt: Mutex<Option<Halt>>,
     deadline: Instant,
+    done: AtomicI64,
     _watch: Watch,
 }
 
@@ -91,7 +96,7 @@ impl<'a> Turn<'a> {
     pub fn new(
         context: &'a Context,
         chunk: &'a Chunk,
-        content: &'a Content,
+        standing: &'a Standing,
         composer: Composer,
         road: Arc<Road>,
         recipients: Vec<Recipient>,
@@ -100,12 +105,13 @@ impl<'a> Turn<'a> {
             context,
             post: &context.post,
             chunk,
-            content,
+            standing,
             composer,
             road,
-            queue: Mutex::new(recipients.into()),
             postponed: Mutex::default(),
             halt: Mutex::new(None),
+            done: AtomicI64::new(i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0)),
+            queue: Mutex::new(recipients.into()),
             deadline: Instant::now() + Duration::from_secs(context.settings.sending.turn_seconds),
             _watch: context.post.guide.watch(chunk.campaign_id),
         }
@@ -113,7 +119,27 @@ impl<'a> Turn<'a> {
 
     /// Sends over these wires until nobody is left or the turn is halted.
     pub async fn run(&self, wires: Vec<super::wires::Wire>) {
-        join_all(wires.into_iter().map(|wire| sender::run(self, wire))).await;
+        let senders = join_all(wires.into_iter().map(|wire| sender::run(self, wire)));
+        tokio::select! {
+            _ = senders => {}
+            never = self.report() => match never {},
+        }
+    }
+
+    /// Stores progress every other second: a chunk that gets on is never taken for poison, however often its workers die.
+    async fn report(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let done = self.done.load(Ordering::Relaxed);
+            if let Err(Failure::Stopped(stop)) = self.context.checkpoint(done, Some(i64::from(self.chunk.size))).await {
+                self.halt(Halt::Stopped(stop));
+            }
+        }
+    }
+
+    /// One recipient more has an outcome.
+    pub fn count_one(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Halts the turn; the first reason stays, but a hard one replaces a soft one.

@@ -178,7 +178,15 @@ impl Wires {
     pub fn put_back(&self, wire: Wire) {
         let Wire { road, session, lease, .. } = wire;
         if let Some((session, open)) = session {
-            if session.is_usable() && session.messages() < self.messages_per_connection {
+            if !session.is_usable() {
+                return;
+            }
+            if session.messages() >= self.messages_per_connection {
+                tokio::spawn(async move {
+                    session.quit().await;
+                    drop((open, lease));
+                });
+            } else {
                 self.waiting.lock().entry(road.id).or_default().push((Instant::now(), Kept { session, open, lease }));
             }
         }

@@ -13,9 +13,9 @@ use crate::{
 
 impl Run for SendTest {
     async fn run(self, context: &Context) -> Outcome {
-        let content = standing::content(&context.pool, self.campaign_id).await?;
-        let composer = Composer::new(self.campaign_id, &content.content).map_err(Failure::Fail)?;
-        let road = choose(context, content.route_id)?;
+        let standing = standing::find(&context.pool, self.campaign_id).await?;
+        let composer = Composer::new(self.campaign_id, &standing.content).map_err(Failure::Fail)?;
+        let road = choose(context, standing.route_id)?;
         let wires = context.post.wires.take(&road, 1).await.map_err(anyhow::Error::from)?;
         let Some(mut wire) = wires.into_iter().next() else {
             return Err(Failure::Yield(std::time::Duration::from_millis(200), None));
@@ -30,7 +30,7 @@ impl Run for SendTest {
                 .write(&mut mail, nobody, &recipient, &url, context.clock.now())
                 .map_err(|error| Failure::Fail(anyhow::anyhow!(error)))?;
             let session = context.post.wires.open(&mut wire).await?;
-            let answer = match session.send(&content.content.from_email, to, &mail).await {
+            let answer = match session.send(&standing.content.from_email, to, &mail).await {
                 Sent::Accepted(reply) => {
                     json!({ "to": to, "state": "accepted", "code": reply.code, "response": reply.excerpt(200) })
                 }

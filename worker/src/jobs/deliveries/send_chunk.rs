@@ -36,8 +36,8 @@ impl Run for SendChunk {
             metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").increment(doubted);
             tracing::warn!(campaign.id = %chunk.campaign_id, recipients = doubted, "in doubt: the process that sent them is gone");
         }
-        let content = standing::content(&context.pool, chunk.campaign_id).await?;
-        match content.state.as_str() {
+        let standing = standing::find(&context.pool, chunk.campaign_id).await?;
+        match standing.state.as_str() {
             "sending" => {}
             "paused" => return Err(later(Duration::from_secs(1))),
             // The cancellation gives every recipient its row.
@@ -50,7 +50,7 @@ impl Run for SendChunk {
         let halt = if recipients.is_empty() {
             None
         } else {
-            let road = choose(context, content.route_id)?;
+            let road = choose(context, standing.route_id)?;
             let wanted = recipients.len().div_ceil(RECIPIENTS_PER_WIRE);
             let wanted = match limit(context, &chunk) {
                 Some(limit) => wanted.min(limit),
@@ -69,8 +69,8 @@ impl Run for SendChunk {
             if wires.is_empty() {
                 return Err(later(Duration::from_millis(500)));
             }
-            let composer = Composer::new(chunk.campaign_id, &content.content).map_err(Failure::Fail)?;
-            let turn = Turn::new(context, &chunk, &content, composer, road, recipients);
+            let composer = Composer::new(chunk.campaign_id, &standing.content).map_err(Failure::Fail)?;
+            let turn = Turn::new(context, &chunk, &standing, composer, road, recipients);
             turn.run(wires).await;
             let (postponed, wait) = turn.postponed();
             if !postponed.is_empty() {

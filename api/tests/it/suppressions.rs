@@ -1,0 +1,75 @@
+use insta::assert_json_snapshot;
+use serde_json::json;
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn an_address_or_a_domain_is_suppressed_and_lifted() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let made = app.post(&ann, "/suppressions", json!({ "kind": "address", "value": "Bob@Example.com" })).await.expect(201);
+    assert_json_snapshot!(made, { ".id" => "…", ".workspace_id" => "…", ".created_at" => "…" }, @r#"
+    {
+      "created_at": "…",
+      "id": "…",
+      "kind": "address",
+      "reason": "manual",
+      "value": "bob@example.com",
+      "workspace_id": "…"
+    }
+    "#);
+    let domain = json!({ "kind": "domain", "value": "Example.org", "reason": "complaint" });
+    assert_eq!(app.post(&ann, "/suppressions", domain.clone()).await.expect(201)["value"], "example.org");
+    assert_json_snapshot!(app.post(&ann, "/suppressions", domain).await.problem(409), @r#"
+    {
+      "detail": "the domain example.org is suppressed already",
+      "status": 409,
+      "title": "Conflict",
+      "type": "about:blank"
+    }
+    "#);
+    let listed = app.get(&ann, "/suppressions?kind=address&search=BOB").await.expect(200);
+    assert_eq!(listed["data"], json!([made]));
+    assert_eq!(app.delete(&ann, &format!("/suppressions/{}", made["id"].as_str().expect("an id"))).await.status, 204);
+    assert_eq!(app.get(&ann, "/suppressions").await.expect(200)["pagination"]["total"], 1);
+}
+
+#[tokio::test]
+async fn a_suppression_must_be_an_address_or_a_domain_of_ones_own() {
+    let app = TestApp::new().await;
+    let (ann, bob) = (app.somebody().await, app.somebody().await);
+    assert_json_snapshot!(app.post(&ann, "/suppressions", json!({ "kind": "domain", "value": "a@example.com" })).await.problem(400), @r#"
+    {
+      "detail": "value: \"a@example.com\" is an address, not a domain",
+      "errors": [
+        {
+          "field": "value",
+          "message": "\"a@example.com\" is an address, not a domain"
+        }
+      ],
+      "status": 400,
+      "title": "Bad Request",
+      "type": "about:blank"
+    }
+    "#);
+    assert_json_snapshot!(app.post(&ann, "/suppressions", json!({ "kind": "phone", "value": "1" })).await.problem(400), @r#"
+    {
+      "detail": "kind: unknown variant `phone`, expected `address` or `domain`",
+      "errors": [
+        {
+          "field": "kind",
+          "message": "unknown variant `phone`, expected `address` or `domain`"
+        }
+      ],
+      "status": 400,
+      "title": "Bad Request",
+      "type": "about:blank"
+    }
+    "#);
+    app.post(&ann, "/suppressions", json!({ "kind": "address", "value": "a@b..c" })).await.problem(400);
+    let made = app.post(&ann, "/suppressions", json!({ "kind": "domain", "value": "example.org" })).await.expect(201);
+    let path = format!("/suppressions/{}", made["id"].as_str().expect("an id"));
+    app.delete(&bob, &path).await.problem(403);
+    assert_eq!(app.delete(&ann, &path).await.status, 204);
+    app.delete(&ann, &path).await.problem(404);
+}

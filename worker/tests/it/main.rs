@@ -1,0 +1,5 @@
+//! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
+
+mod house;
+mod sending;
+mod session;

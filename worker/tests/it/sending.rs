@@ -1,0 +1,208 @@
+//! Campaigns from launch to balance.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use futures::FutureExt;
+use shared::{
+    accounts::scope::Scope,
+    campaigns::transitions,
+    keyspace::Keyspace,
+    queue::{lane::Lane, ticket::Tickets},
+};
+
+use crate::house::House;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_gets_one_mail_and_the_campaign_balances() {
+    let house = House::new().await;
+    let campaign =
+        house.stage.campaign(&[("orchard.test", 1200), ("harbor.test", 300), ("bounce.test", 40), ("long.test", 3)]).await;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    let tally = house.until_finished(campaign.campaign_id).await;
+    worker.stop().await;
+    assert_eq!((tally.audience, tally.accepted, tally.bounced), (Some(1543), 1503, 40));
+    let stats = house.sink.counts.stats();
+    assert_eq!((stats.received, stats.duplicates), (1503, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_redis_loses_nobody_and_doubles_nobody() {
+    let house = House::new().await;
+    house.sink.settings.delay_ms.store(20, Ordering::Relaxed);
+    let campaign = house.stage.campaign(&[("orchard.test", 1500), ("harbor.test", 500)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    for threshold in [200, 800] {
+        house.until(campaign, "some are accepted", |tally| tally.accepted >= threshold).await;
+        house.flush_redis().await;
+    }
+    let tally = house.until_finished(campaign).await;
+    worker.stop().await;
+    assert_eq!((tally.accepted, tally.unknown), (2000, 0));
+    assert_eq!(house.sink.counts.stats().duplicates, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_and_forged_tickets_are_no_ops() {
+    let house = House::new().await;
+    let keyspace = Keyspace::new(&house.stage.settings.redis).unwrap();
+    house.garbage_tickets(Lane::Bulk).await;
+    let campaign = house.stage.campaign(&[("orchard.test", 300)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 2)]).await;
+    Tickets::new(keyspace).ring(Lane::Bulk, 100).await.unwrap();
+    house.garbage_tickets(Lane::Bulk).await;
+    let tally = house.until_finished(campaign).await;
+    worker.stop().await;
+    assert_eq!(tally.accepted, 300);
+    assert_eq!(house.sink.counts.stats().duplicates, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_with_two_bells_and_two_sweepers_send_to_each_once() {
+    let house = House::new().await;
+    let campaign = house.stage.campaign(&[("orchard.test", 900), ("greylist.test", 200), ("flaky.test", 100)]).await.campaign_id;
+    let (first, second) = (house.worker(&[(Lane::Bulk, 3)]).await, house.worker(&[(Lane::Bulk, 3)]).await);
+    let tally = house.until_finished(campaign).await;
+    first.stop().await;
+    second.stop().await;
+    assert_eq!((tally.accepted, tally.unknown, tally.failed), (1200, 0, 0));
+    let stats = house.sink.counts.stats();
+    assert_eq!((stats.unique_message_ids, stats.duplicates), (1200, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_to_stop_leaves_nobody_in_doubt_and_another_goes_on() {
+    let house = House::new().await;
+    house.sink.settings.delay_ms.store(30, Ordering::Relaxed);
+    let campaign = house.stage.campaign(&[("orchard.test", 1000)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    house.until(campaign, "some are accepted", |tally| tally.accepted >= 100).await;
+    worker.stop().await;
+    let stopped = house.tally(campaign).await;
+    assert_eq!((stopped.in_flight, stopped.unknown), (0, 0), "{stopped:?}");
+    assert!(stopped.accepted < 1000);
+    let received = house.sink.counts.stats().received;
+    assert_eq!(i64::try_from(received).unwrap(), stopped.accepted);
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    let tally = house.until_finished(campaign).await;
+    worker.stop().await;
+    assert_eq!((tally.accepted, house.sink.counts.stats().duplicates), (1000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_the_wire_at_the_shutdown_deadline_is_recorded_as_in_doubt() {
+    let mut house = House::new().await;
+    house.stage.settings.worker.drain_seconds = 1;
+    house.sink.settings.delay_ms.store(60_000, Ordering::Relaxed);
+    let campaign = house.stage.campaign(&[("orchard.test", 500)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 2)]).await;
+    house.until(campaign, "some are on the wire", |tally| tally.in_flight >= 8).await;
+    worker.stop().await;
+    let tally = house.tally(campaign).await;
+    assert_eq!(tally.in_flight, 0, "{tally:?}");
+    assert!((1..=16).contains(&tally.unknown), "one a connection: {tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pause_holds_resume_goes_on_and_cancel_gives_the_rest_a_state() {
+    let house = House::new().await;
+    house.sink.settings.delay_ms.store(30, Ordering::Relaxed);
+    let fixture = house.stage.campaign(&[("orchard.test", 3000)]).await;
+    let (campaign, scope) = (fixture.campaign_id, Scope::client(fixture.workspace_id));
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    house.until(campaign, "some are accepted", |tally| tally.accepted >= 100).await;
+    house.change(|connection| transitions::pause(connection, scope, campaign).boxed()).await;
+    house.until(campaign, "the wire is empty", |tally| tally.in_flight == 0).await;
+    let paused = house.sink.counts.stats().received;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(house.sink.counts.stats().received, paused, "nothing is started while it is paused");
+    house.change(|connection| transitions::resume(connection, scope, campaign).boxed()).await;
+    house.until(campaign, "it goes on", |tally| tally.accepted >= i64::try_from(paused).unwrap() + 100).await;
+    house.change(|connection| transitions::cancel(connection, scope, campaign).boxed()).await;
+    let tally = house.until(campaign, "everybody has a state", |tally| tally.pending + tally.in_flight + tally.deferred == 0).await;
+    worker.stop().await;
+    assert!(tally.cancelled > 0 && tally.accepted < 3000, "{tally:?}");
+    assert_eq!((tally.unknown, house.sink.counts.stats().duplicates), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tarpit_and_a_throttled_domain_hold_nobody_else_up() {
+    let house = House::new().await;
+    house.sink.settings.tarpit_ms.store(2_000, Ordering::Relaxed);
+    house.stage.execute("INSERT INTO destinations (domain, rate_per_second) VALUES ('throttled.test', 5)").await;
+    let campaign = house.stage.campaign(&[("tarpit.test", 2_500), ("throttled.test", 2_500)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 6)]).await;
+    house.until(campaign, "the slow ones are under way", |tally| tally.accepted > 0).await;
+    let quick = house.stage.campaign(&[("orchard.test", 600)]).await.campaign_id;
+    let tally = house.until_finished(quick).await;
+    assert_eq!(tally.accepted, 600);
+    let running = house
+        .stage
+        .number("SELECT coalesce(max(n), 0)::bigint FROM (SELECT count(*) AS n FROM jobs WHERE state = 'running' AND destination <> '' GROUP BY destination) t", campaign)
+        .await;
+    assert!(running <= 2, "never more than its cap of slots: {running}");
+    let slow = house.tally(campaign).await;
+    assert!(slow.pending > 4_000, "the slow ones are far from done: {slow:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_become_outcomes_and_the_hopeless_expire() {
+    let mut house = House::new().await;
+    house.stage.settings.sending.retry.expire_seconds = 2.0;
+    let campaign = house
+        .stage
+        .campaign(&[
+            ("orchard.test", 50),
+            ("bounce.test", 20),
+            ("reject.test", 5),
+            ("full.test", 10),
+            ("571.test", 3),
+            ("drop.test", 10),
+            ("latin.test", 3),
+        ])
+        .await
+        .campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    let tally = house.until_finished(campaign).await;
+    worker.stop().await;
+    let reasons =
+        house.stage.number("SELECT count(*) FROM deliveries WHERE campaign_id = $1 AND reason = 'expired'", campaign).await;
+    assert_eq!(reasons, 10, "full mailboxes");
+    assert_eq!((tally.bounced, tally.unknown), (20, 0), "{tally:?}");
+    assert_eq!(tally.accepted + tally.failed, 81, "{tally:?}");
+    assert_eq!(house.sink.counts.stats().duplicates, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_without_an_answer_to_its_final_dot_is_in_doubt_and_not_sent_again() {
+    let mut house = House::new().await;
+    house.stage.settings.sending.timeouts.final_dot = 1;
+    let campaign = house.stage.campaign(&[("orchard.test", 50), ("mute.test", 5)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    let tally = house.until_finished(campaign).await;
+    worker.stop().await;
+    assert_eq!((tally.accepted, tally.unknown), (50, 5));
+    let stats = house.sink.counts.stats();
+    assert_eq!((stats.received, stats.duplicates), (55, 0));
+    assert_eq!(
+        house.stage.number("SELECT count(*) FROM campaigns WHERE id = $1 AND state = 'finished_with_failures'", campaign).await,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_limits_hold_over_two_workers() {
+    let house = House::new().await;
+    house.stage.execute("INSERT INTO destinations (domain, rate_per_second, max_connections) VALUES ('limited.test', 60, 3)").await;
+    let campaign = house.stage.campaign(&[("limited.test", 240)]).await.campaign_id;
+    let (first, second) = (house.worker(&[(Lane::Bulk, 3)]).await, house.worker(&[(Lane::Bulk, 3)]).await);
+    let tally = house.until_finished(campaign).await;
+    first.stop().await;
+    second.stop().await;
+    assert_eq!(tally.accepted, 240);
+    let stats = house.sink.counts.stats();
+    assert!(stats.domains["limited.test"].connections_peak <= 3, "{:?}", stats.domains);
+    let seconds = house.sink.counts.seconds("limited.test").unwrap();
+    let most = seconds.iter().map(|(_, received)| *received).max().unwrap();
+    assert!(most <= 60 + 12 + 6, "rate, burst, and what was bought just before: {seconds:?}");
+}
