@@ -227,7 +227,7 @@ fn accepted(Moved { id, state, job_id }: Moved) -> Accepted {
 }
 
 /// What a person can do to a campaign.
-enum Change {
+enum Move {
     Send,
     Pause,
     Resume,
@@ -236,16 +236,16 @@ enum Change {
     ResendUnknown,
 }
 
-async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Change) -> ApiResult<Accepted> {
+async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Move) -> ApiResult<Accepted> {
     let mut transaction = state.pool.begin().await?;
     let (connection, scope) = (&mut transaction, caller.scope);
     let moved = match change {
-        Change::Send => transitions::send(connection, scope, id, state.clock.now()).await?,
-        Change::Pause => transitions::pause(connection, scope, id).await?,
-        Change::Resume => transitions::resume(connection, scope, id).await?,
-        Change::Cancel => transitions::cancel(connection, scope, id).await?,
-        Change::RetryFailed => transitions::retry_failed(connection, scope, id).await?,
-        Change::ResendUnknown => transitions::resend_unknown(connection, scope, id).await?,
+        Move::Send => transitions::send(connection, scope, id, state.clock.now()).await?,
+        Move::Pause => transitions::pause(connection, scope, id).await?,
+        Move::Resume => transitions::resume(connection, scope, id).await?,
+        Move::Cancel => transitions::cancel(connection, scope, id).await?,
+        Move::RetryFailed => transitions::retry_failed(connection, scope, id).await?,
+        Move::ResendUnknown => transitions::resend_unknown(connection, scope, id).await?,
     };
     transaction.commit().await?;
     state.ring(Lane::Bulk);
@@ -253,27 +253,27 @@ async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Change) -> A
 }
 
 async fn send(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::Send).await
+    shift(&state, &caller, id, Move::Send).await
 }
 
 async fn pause(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::Pause).await
+    shift(&state, &caller, id, Move::Pause).await
 }
 
 async fn resume(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::Resume).await
+    shift(&state, &caller, id, Move::Resume).await
 }
 
 async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::Cancel).await
+    shift(&state, &caller, id, Move::Cancel).await
 }
 
 async fn retry_failed(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::RetryFailed).await
+    shift(&state, &caller, id, Move::RetryFailed).await
 }
 
 async fn resend_unknown(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    shift(&state, &caller, id, Change::ResendUnknown).await
+    shift(&state, &caller, id, Move::ResendUnknown).await
 }
 
 #[derive(Deserialize)]
