@@ -52,7 +52,7 @@ TEXT
     if command -v cargo-deny >/dev/null; then
         check "licences and bans" cargo deny --offline check licenses bans
     fi
-    check "tests" cargo test --workspace --locked "$@"
+    check "tests" cargo test --workspace --locked --no-fail-fast "$@"
     [ -z "$FAILED" ] || die "failed:$FAILED"
     printf '%sall checks passed%s\n' "$GREEN" "$PLAIN"
 }
