@@ -1,4 +1,7 @@
 //! The noun: a chunk, about 500 recipients of a campaign, carried by the job of the same id.
+//!
+//! `OFFSET 0` fences the look-up of a ledger row: a campaign that is being sent is younger than the ledger's statistics, the planner takes
+//! it for a row or two, and would read all of it once for each recipient of the chunk.
 
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, PgPool};
@@ -70,9 +73,11 @@ pub async fn waiting(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: 
         "SELECT contact.id AS contact_id, contact.email, contact.domain, contact.name, contact.attributes
          FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
          JOIN contacts contact ON contact.id = u.id
-         LEFT JOIN deliveries d ON d.campaign_id = $2 AND d.contact_id = u.id
+         LEFT JOIN LATERAL (
+             SELECT chunk_id, state, next_attempt_at FROM deliveries
+             WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d ON true
          WHERE c.id = $1
-           AND (d.contact_id IS NULL OR (d.state = 'deferred' AND d.chunk_id = $1 AND d.next_attempt_at IS NULL))",
+           AND (d.chunk_id IS NULL OR (d.state = 'deferred' AND d.chunk_id = $1 AND d.next_attempt_at IS NULL))",
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)
@@ -89,8 +94,10 @@ pub async fn finish(pool: &PgPool, chunk: &Chunk) -> Result<bool> {
         "UPDATE chunks c SET finished_at = coalesce(finished_at, now()), updated_at = now()
          WHERE c.id = $1 AND NOT EXISTS (
              SELECT 1 FROM unnest(c.contact_ids) AS u (id)
-             LEFT JOIN deliveries d ON d.campaign_id = $2 AND d.contact_id = u.id
-             WHERE d.contact_id IS NULL
+             LEFT JOIN LATERAL (
+                 SELECT chunk_id, state, next_attempt_at FROM deliveries
+                 WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d ON true
+             WHERE d.chunk_id IS NULL
                 OR (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
     )
     .bind(chunk.id)

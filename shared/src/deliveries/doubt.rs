@@ -12,15 +12,27 @@ use crate::{error::Result, queue::claim::Lease};
 /// # Errors
 /// The database failed.
 pub async fn earlier_runs(pool: &PgPool, chunk: &Chunk, lease: Lease) -> Result<u64> {
-    let doubted = sqlx::query(
-        "UPDATE deliveries d SET state = 'unknown', reason = 'in doubt', updated_at = now()
-         FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
-         WHERE c.id = $1 AND d.campaign_id = $2 AND d.contact_id = u.id
-           AND d.state = 'sending' AND d.chunk_id = $1 AND d.lease_epoch < $3",
+    let left: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT u.id FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id) CROSS JOIN LATERAL (
+             SELECT chunk_id, lease_epoch, state FROM deliveries WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d
+         WHERE c.id = $1 AND d.state = 'sending' AND d.chunk_id = $1 AND d.lease_epoch < $3",
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)
     .bind(lease.epoch)
+    .fetch_all(pool)
+    .await?;
+    if left.is_empty() {
+        return Ok(0);
+    }
+    let doubted = sqlx::query(
+        "UPDATE deliveries SET state = 'unknown', reason = 'in doubt', updated_at = now()
+         WHERE campaign_id = $2 AND contact_id = ANY ($4) AND state = 'sending' AND chunk_id = $1 AND lease_epoch < $3",
+    )
+    .bind(chunk.id)
+    .bind(chunk.campaign_id)
+    .bind(lease.epoch)
+    .bind(left)
     .execute(pool)
     .await?
     .rows_affected();

@@ -1,6 +1,8 @@
 //! Deferred recipients come round again: those that are due are put into new chunks, by destination.
 
-use sqlx::PgPool;
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::payload::SendChunk;
@@ -67,39 +69,65 @@ async fn expire(pool: &PgPool, campaign_id: Uuid, expire_seconds: f64) -> Result
     .rows_affected())
 }
 
+/// One transaction a campaign: the due are locked, put into chunks by destination, and leave the index of the due.
 async fn gather(pool: &PgPool, campaign_id: Uuid, settings: &Sending) -> Result<u64> {
-    let gathered: i64 = sqlx::query_scalar(
-        "WITH due AS (
-             SELECT contact_id, domain FROM deliveries
-             WHERE campaign_id = $1 AND next_attempt_at <= now() AND state = 'deferred'
-             ORDER BY next_attempt_at LIMIT 20000 FOR NO KEY UPDATE SKIP LOCKED),
-         placed AS (
-             SELECT contact_id, domain, (row_number() OVER (PARTITION BY domain ORDER BY contact_id) - 1) / $2 AS part FROM due),
-         parts AS MATERIALIZED (
-             SELECT domain, part, uuid_v7() AS id, array_agg(contact_id ORDER BY contact_id) AS contact_ids
-             FROM placed GROUP BY domain, part),
-         made AS (
-             INSERT INTO chunks (id, campaign_id, destination, contact_ids)
-             SELECT id, $1, domain, contact_ids FROM parts),
-         enqueued AS (
-             INSERT INTO jobs (id, workspace_id, kind, lane, flow, campaign_id, destination, cost, state, payload, max_attempts,
-                               progress_total)
-             SELECT parts.id, c.workspace_id, $3, $4, 'campaign ' || c.id, c.id, parts.domain, cardinality(parts.contact_ids), 'queued',
-                    jsonb_build_object('chunk_id', parts.id), $5, cardinality(parts.contact_ids)
-             FROM parts CROSS JOIN campaigns c WHERE c.id = $1),
-         moved AS (
-             UPDATE deliveries d SET chunk_id = parts.id, next_attempt_at = NULL, updated_at = now()
-             FROM placed JOIN parts ON parts.domain = placed.domain AND parts.part = placed.part
-             WHERE d.campaign_id = $1 AND d.contact_id = placed.contact_id
-             RETURNING 1)
-         SELECT count(*) FROM moved",
+    let mut transaction = pool.begin().await?;
+    let due: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT contact_id, domain FROM deliveries WHERE campaign_id = $1 AND next_attempt_at <= now() AND state = 'deferred'
+         ORDER BY next_attempt_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
     )
     .bind(campaign_id)
-    .bind(settings.chunk_recipients)
+    .bind(settings.launch_slice)
+    .fetch_all(&mut *transaction)
+    .await?;
+    let gathered = due.len() as u64;
+    let mut destinations: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    for (contact_id, domain) in due {
+        destinations.entry(domain).or_default().push(contact_id);
+    }
+    let most = usize::try_from(settings.chunk_recipients).unwrap_or(500).max(1);
+    for (domain, mut contacts) in destinations {
+        contacts.sort_unstable();
+        for contact_ids in contacts.chunks(most) {
+            carry(&mut transaction, campaign_id, &domain, contact_ids).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(gathered)
+}
+
+/// A chunk of these recipients, its job, and their rows pointing at it.
+async fn carry(connection: &mut PgConnection, campaign_id: Uuid, domain: &str, contact_ids: &[Uuid]) -> Result<()> {
+    let id = Uuid::now_v7();
+    sqlx::query("INSERT INTO chunks (id, campaign_id, destination, contact_ids) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(campaign_id)
+        .bind(domain)
+        .bind(contact_ids)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO jobs (id, workspace_id, kind, lane, flow, campaign_id, destination, cost, state, payload, max_attempts, progress_total)
+         SELECT $1, c.workspace_id, $3, $4, 'campaign ' || c.id, c.id, $5, $6, 'queued', jsonb_build_object('chunk_id', $1), $7, $6
+         FROM campaigns c WHERE c.id = $2",
+    )
+    .bind(id)
+    .bind(campaign_id)
     .bind(SendChunk::NAME)
     .bind(SendChunk::LANE.name())
+    .bind(domain)
+    .bind(i32::try_from(contact_ids.len()).unwrap_or(i32::MAX))
     .bind(SendChunk::ATTEMPTS)
-    .fetch_one(pool)
+    .execute(&mut *connection)
     .await?;
-    Ok(u64::try_from(gathered).unwrap_or(0))
+    sqlx::query(
+        "UPDATE deliveries SET chunk_id = $1, next_attempt_at = NULL, updated_at = now()
+         WHERE campaign_id = $2 AND contact_id = ANY ($3) AND next_attempt_at <= now() AND state = 'deferred'",
+    )
+    .bind(id)
+    .bind(campaign_id)
+    .bind(contact_ids)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
