@@ -23,6 +23,9 @@ use crate::{router, state::AppState};
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How often a database that is not there is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often PostgreSQL is looked at, and how long it may take to answer.
+const WATCH: Duration = Duration::from_millis(250);
+const WATCH_PATIENCE: Duration = Duration::from_secs(1);
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. While PostgreSQL is down, `/health` answers and everything else says 500.
@@ -33,7 +36,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let recorder = telemetry::recorder().map_err(anyhow::Error::msg)?;
     let pool = database::pool(&settings.database, "mochila-api").context("settings: database.url is malformed")?;
     let state = AppState::new(pool.clone(), settings, Clock::system()).map_err(anyhow::Error::msg)?;
-    state.schema.close();
+    state.database.close("PostgreSQL has not answered since the start");
 
     let stop = CancellationToken::new();
     let front = listen("api.listen", &state.settings.api.listen).await?;
@@ -45,9 +48,9 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let upkeep = tokio::spawn(keep_up(recorder));
     let schema = async {
         wait_for_schema(&pool).await?;
-        state.schema.open();
+        state.database.open();
         tracing::info!("the schema is known, taking requests");
-        std::future::pending::<Result<(), SchemaError>>().await
+        watch(&state).await
     };
     let ended = tokio::select! {
         signal = asked_to_stop() => signal.context("signals"),
@@ -103,6 +106,38 @@ async fn wait_for_schema(pool: &PgPool) -> Result<(), SchemaError> {
             }
             known_or_unfit => return known_or_unfit,
         }
+    }
+}
+
+/// Opens and closes the gate as PostgreSQL comes and goes, over a connection of its own.
+async fn watch(state: &AppState) -> Result<(), SchemaError> {
+    let mut line = None;
+    loop {
+        let look = async {
+            let connection = match &mut line {
+                Some(connection) => connection,
+                none => none.insert(database::connect(&state.settings.database, "mochila-api-watch").await?),
+            };
+            database::ping(connection).await
+        };
+        let seen = tokio::time::timeout(WATCH_PATIENCE, look)
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+        match (seen, state.database.closed()) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => {
+                tracing::info!("PostgreSQL answers again");
+                state.database.open();
+            }
+            (Err(error), closed) => {
+                if closed.is_none() {
+                    tracing::error!(error.full = %error, "PostgreSQL does not answer; requests fail until it does");
+                }
+                state.database.close(format!("PostgreSQL does not answer: {error}"));
+                line = None;
+            }
+        }
+        tokio::time::sleep(WATCH).await;
     }
 }
 

@@ -1,15 +1,14 @@
 //! What the handlers share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::TimeDelta;
 use shared::{
     PgPool,
     accounts::{password::Passwords, session::Sessions, token::Tokens},
     clock::Clock,
+    keyspace::Keyspace,
+    queue::{lane::Lane, ticket::Tickets},
     settings::Settings,
     store::Store,
     vault::{Links, Vault},
@@ -32,12 +31,14 @@ pub struct AppState {
     pub vault: Arc<Vault>,
     /// Checks the links in mails.
     pub links: Links,
-    /// Whether the schema has been seen to be the one that this build knows.
-    pub schema: SchemaGate,
+    /// Rings for work.
+    pub tickets: Tickets,
+    /// Whether PostgreSQL answers.
+    pub database: DatabaseGate,
 }
 
 impl AppState {
-    /// Puts the parts together. The schema counts as known until [`SchemaGate::close`].
+    /// Puts the parts together. The schema counts as known until [`DatabaseGate::close`].
     ///
     /// # Errors
     /// A sentence that names the setting and the value.
@@ -50,31 +51,55 @@ impl AppState {
         };
         let vault = Arc::new(Vault::from_settings(&settings.secrets)?);
         let links = Links::from_settings(&settings)?;
+        let tickets = Tickets::new(Keyspace::new(&settings.redis).map_err(|error| format!("redis.url: {error}"))?);
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
-        Ok(Self { pool, settings: Arc::new(settings), clock, store, sessions, vault, links, schema: SchemaGate::default() })
+        Ok(Self {
+            pool,
+            settings: Arc::new(settings),
+            clock,
+            store,
+            sessions,
+            vault,
+            links,
+            database: DatabaseGate::default(),
+            tickets,
+        })
     }
 }
 
-/// Keeps requests out while PostgreSQL has not yet told which schema it has.
+impl AppState {
+    /// Rings for a lane after a commit, without waiting: where Redis is away the bell of the workers rings later.
+    pub fn ring(&self, lane: Lane) {
+        let tickets = self.tickets.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tickets.ring(lane, 1).await {
+                tracing::debug!(%error, %lane, "could not ring; the bell will");
+            }
+        });
+    }
+}
+
+/// Keeps requests out while PostgreSQL does not answer, or has not yet told which schema it has: they fail at once and not after the
+/// pool's patience.
 #[derive(Clone, Default)]
-pub struct SchemaGate {
-    closed: Arc<AtomicBool>,
+pub struct DatabaseGate {
+    closed: Arc<RwLock<Option<String>>>,
 }
 
-impl SchemaGate {
-    /// No request passes from now on.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+impl DatabaseGate {
+    /// No request passes from now on; the reason is for the log.
+    pub fn close(&self, reason: impl Into<String>) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
     }
 
-    /// The schema is the one that this build knows.
+    /// PostgreSQL answers, and its schema is the one that this build knows.
     pub fn open(&self) {
-        self.closed.store(false, Ordering::Release);
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether requests may pass.
+    /// Why no request passes.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        !self.closed.load(Ordering::Acquire)
+    pub fn closed(&self) -> Option<String> {
+        self.closed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

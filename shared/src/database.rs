@@ -78,6 +78,14 @@ pub async fn connect(database: &settings::Database, application: &str) -> Result
     options(database, application)?.connect().await
 }
 
+/// Whether the connection answers.
+///
+/// # Errors
+/// It does not.
+pub async fn ping(connection: &mut Connection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(connection).await.map(|_| ())
+}
+
 /// Brings the schema to the newest version that this build knows.
 ///
 /// # Errors

@@ -36,13 +36,14 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 11] = every! {
+    let lines: [(Duration, &str, Work); 12] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
         2.0 s settle_orphaned_chunks
         0.5 s finish_campaigns
         10.0 s reap_tickets
+        5.0 s settle_imports
         600.0 s sweep_uploads
         3600.0 s make_partitions
         3600.0 s prune_jobs
@@ -138,8 +139,13 @@ async fn launch_scheduled_campaigns(tools: Tools) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn settle_imports(tools: Tools) -> anyhow::Result<()> {
+    shared::imports::sweep::settle(&tools.pool).await?;
+    Ok(())
+}
+
 async fn sweep_uploads(tools: Tools) -> anyhow::Result<()> {
-    shared::imports::sweep::unfinished(&tools.pool, &tools.store, Duration::from_secs(3600)).await?;
+    shared::imports::sweep::unfinished(&tools.pool, &tools.store, Duration::from_secs(86_400)).await?;
     Ok(())
 }
 

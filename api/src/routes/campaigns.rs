@@ -19,6 +19,7 @@ use shared::{
         transitions::{self, Moved},
     },
     page::{Page, PageRequest},
+    queue::lane::Lane,
 };
 use uuid::Uuid;
 
@@ -225,46 +226,54 @@ fn accepted(Moved { id, state, job_id }: Moved) -> Accepted {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(MovedBody { id, state, job_id }))
 }
 
-async fn send(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+/// What a person can do to a campaign.
+enum Move {
+    Send,
+    Pause,
+    Resume,
+    Cancel,
+    RetryFailed,
+    ResendUnknown,
+}
+
+async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Move) -> ApiResult<Accepted> {
     let mut transaction = state.pool.begin().await?;
-    let moved = transitions::send(&mut transaction, caller.scope, id, state.clock.now()).await?;
+    let (connection, scope) = (&mut transaction, caller.scope);
+    let moved = match change {
+        Move::Send => transitions::send(connection, scope, id, state.clock.now()).await?,
+        Move::Pause => transitions::pause(connection, scope, id).await?,
+        Move::Resume => transitions::resume(connection, scope, id).await?,
+        Move::Cancel => transitions::cancel(connection, scope, id).await?,
+        Move::RetryFailed => transitions::retry_failed(connection, scope, id).await?,
+        Move::ResendUnknown => transitions::resend_unknown(connection, scope, id).await?,
+    };
     transaction.commit().await?;
+    state.ring(Lane::Bulk);
     Ok(accepted(moved))
+}
+
+async fn send(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+    shift(&state, &caller, id, Move::Send).await
 }
 
 async fn pause(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
-    let moved = transitions::pause(&mut transaction, caller.scope, id).await?;
-    transaction.commit().await?;
-    Ok(accepted(moved))
+    shift(&state, &caller, id, Move::Pause).await
 }
 
 async fn resume(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
-    let moved = transitions::resume(&mut transaction, caller.scope, id).await?;
-    transaction.commit().await?;
-    Ok(accepted(moved))
+    shift(&state, &caller, id, Move::Resume).await
 }
 
 async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
-    let moved = transitions::cancel(&mut transaction, caller.scope, id).await?;
-    transaction.commit().await?;
-    Ok(accepted(moved))
+    shift(&state, &caller, id, Move::Cancel).await
 }
 
 async fn retry_failed(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
-    let moved = transitions::retry_failed(&mut transaction, caller.scope, id).await?;
-    transaction.commit().await?;
-    Ok(accepted(moved))
+    shift(&state, &caller, id, Move::RetryFailed).await
 }
 
 async fn resend_unknown(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
-    let moved = transitions::resend_unknown(&mut transaction, caller.scope, id).await?;
-    transaction.commit().await?;
-    Ok(accepted(moved))
+    shift(&state, &caller, id, Move::ResendUnknown).await
 }
 
 #[derive(Deserialize)]
@@ -299,6 +308,7 @@ async fn test(
     let mut transaction = state.pool.begin().await?;
     let moved = transitions::test(&mut transaction, caller.scope, id, &body.to).await?;
     transaction.commit().await?;
+    state.ring(Lane::Critical);
     Ok(accepted(moved))
 }
 

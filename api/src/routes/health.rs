@@ -39,7 +39,7 @@ async fn ready(State(state): State<AppState>) -> ApiResult<Json<Ready>> {
     if let Err(reason) = postgres {
         return Err(ApiError::Unavailable(format!("PostgreSQL is down: {reason}")));
     }
-    if !state.schema.is_open() {
+    if state.database.closed().is_some() {
         return Err(ApiError::Unavailable("the schema has not been checked yet".to_owned()));
     }
     // Without Redis work is still accepted; it runs when Redis is back.

@@ -23,6 +23,7 @@ use shared::{
         upload::{self, Accepted, Upload},
     },
     page::{Page, PageRequest},
+    queue::lane::Lane,
 };
 use uuid::Uuid;
 
@@ -117,7 +118,10 @@ async fn receive(
         Err(error) => Err(form.discard(error).await),
     };
     match accepted {
-        Ok(accepted) => Ok(located(StatusCode::ACCEPTED, import::find(&state.pool, caller.scope, accepted.id).await?)),
+        Ok(accepted) => {
+            state.ring(Lane::Imports);
+            Ok(located(StatusCode::ACCEPTED, import::find(&state.pool, caller.scope, accepted.id).await?))
+        }
         Err(error) => {
             let rest = async { while let Ok(Some(_)) = multipart.next_field().await {} };
             let _ = tokio::time::timeout(REFUSED_REST, rest).await;

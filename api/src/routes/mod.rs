@@ -54,10 +54,10 @@ fn versioned() -> Router<AppState> {
 }
 
 async fn behind_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    if state.schema.is_open() {
-        return next.run(request).await;
+    match state.database.closed() {
+        None => next.run(request).await,
+        Some(reason) => ApiError::Business(shared::error::Error::Internal(reason)).into_response(),
     }
-    ApiError::Business(shared::error::Error::internal("PostgreSQL has not answered since the start")).into_response()
 }
 
 async fn no_route(uri: OriginalUri) -> ApiError {

@@ -69,10 +69,10 @@ async fn without_postgresql_every_request_fails_at_once_and_health_answers() {
 async fn until_the_schema_is_known_only_health_answers() {
     let app = TestApp::new().await;
     let ann = app.somebody().await;
-    app.state.schema.close();
+    app.state.database.close("sample");
     app.get(&ann, "/lists").await.problem(500);
     app.call(None, Method::GET, "/ready", None).await.problem(503);
     app.call(None, Method::GET, "/health", None).await.expect(200);
-    app.state.schema.open();
+    app.state.database.open();
     app.get(&ann, "/lists").await.expect(200);
 }

@@ -1,4 +1,4 @@
-//! The front, in process, on a real database. One file an area; [`app`] is what they share.
+//! The front, in process, on a real database. One file an area; [`app`] is what they share, [`shop`] a workspace that can send.
 
 mod accounts;
 mod app;

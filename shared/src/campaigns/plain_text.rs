@@ -1,5 +1,7 @@
 //! The text that is derived from HTML where a campaign has none of its own: paragraphs, lists and links survive, styles do not.
 
+use std::borrow::Cow;
+
 /// Text of an HTML document. Links stand as `text (address)`, paragraphs are a blank line apart. One pass, no failure: what is not
 /// HTML is text.
 #[must_use]
@@ -53,9 +55,11 @@ impl Reader {
     /// Takes a tag and answers what follows it, without the inside of what is not shown.
     fn after_tag<'a>(&mut self, tag: &str, rest: &'a str) -> &'a str {
         let closing = tag.starts_with('/');
-        let name: String =
-            tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        match name.as_str() {
+        let name = tag.strip_prefix('/').unwrap_or(tag);
+        let name = &name[..name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len())];
+        let name: Cow<'_, str> =
+            if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() };
+        match name.as_ref() {
             "script" | "style" | "title" | "template" if !closing => return after_closing(&name, rest),
             "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "ul" | "ol" | "table" | "blockquote" | "pre" => self.line(2),
             "div" | "tr" | "dt" | "dd" | "section" | "article" | "header" | "footer" | "center" | "body" => self.line(1),

@@ -128,6 +128,9 @@ pub async fn cancel(pool: &PgPool, scope: Scope, id: Uuid) -> Result<Import> {
     scope.may_change("import", id, import.workspace_id)?;
     let mut transaction = pool.begin().await?;
     let over = || Error::Conflict(format!("import {id} is {}, there is nothing to cancel", import.state));
+    if !matches!(import.state.as_str(), "queued" | "running") {
+        return Err(over());
+    }
     // The job before the import, as in a run: the other order could deadlock with it.
     let job = match inspect::cancel(&mut transaction, scope, import.job_id.ok_or_else(over)?).await {
         Err(Error::Conflict(_) | Error::NotFound { .. }) => return Err(over()),

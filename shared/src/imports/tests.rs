@@ -396,20 +396,3 @@ async fn an_import_ends_with_its_job() {
     assert_eq!((state(dead).await.as_str(), state(fine).await.as_str()), ("failed", "queued"));
     assert_eq!(house.run(dead, PART_RECORDS).await.created, 3, "run again, it is loaded");
 }
-
-#[tokio::test]
-#[ignore = "a measurement: 200,000 rows"]
-async fn how_fast_it_loads() {
-    let house = House::new().await;
-    let file = people(200_000);
-    for _ in 0..2 {
-        let accepted = house.upload(file.clone()).await;
-        let begun = std::time::Instant::now();
-        let report = house.run(accepted, PART_RECORDS).await;
-        println!("{report:?} in {:?}", begun.elapsed());
-        let mut source = Source::open(futures::stream::iter([Ok(Bytes::from(file.clone()))])).await.expect("open");
-        let begun = std::time::Instant::now();
-        while !source.part(PART_RECORDS).await.expect("a part").last {}
-        println!("parsing alone: {:?}", begun.elapsed());
-    }
-}

@@ -1,4 +1,5 @@
 //! The business on real parts.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 mod architecture;
 mod fairness;

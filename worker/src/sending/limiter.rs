@@ -74,11 +74,14 @@ struct Level {
     burst_us: i64,
 }
 
+/// By route, and by destination where that has a rate.
+type Purchases = HashMap<(Uuid, String), Arc<tokio::sync::Mutex<Purchase>>>;
+
 /// Tokens by route and destination.
 pub struct Limiter {
     keyspace: Keyspace,
     script: Script,
-    purchases: Mutex<HashMap<(Uuid, String), Arc<tokio::sync::Mutex<Purchase>>>>,
+    purchases: Mutex<Purchases>,
 }
 
 impl Limiter {

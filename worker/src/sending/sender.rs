@@ -33,10 +33,10 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     let mut ahead: VecDeque<Ahead> = VecDeque::new();
     let mut buffer = Vec::new();
     // The connection comes first: nobody is admitted on a wire that cannot be opened.
-    if turn.left() > 0 {
-        if let Err(error) = turn.post.wires.open(&mut wire).await {
-            turn.halt(Halt::Route(error.to_string()));
-        }
+    if turn.left() > 0
+        && let Err(error) = turn.post.wires.open(&mut wire).await
+    {
+        turn.halt(Halt::Route(error.to_string()));
     }
     let mut more = true;
     loop {

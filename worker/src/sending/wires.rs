@@ -151,18 +151,16 @@ impl Wires {
     /// # Errors
     /// The relay refused or cannot be reached; counts against the route.
     pub async fn open<'a>(&self, wire: &'a mut Wire) -> Result<&'a mut Session, OpenError> {
-        if let Some((session, _)) = &mut wire.session {
-            let spent = session.messages() >= self.messages_per_connection;
-            if spent || !session.is_usable() || !session.is_alive_hint() {
-                if let Some((session, _)) = wire.session.take() {
-                    if session.is_usable() {
-                        tokio::spawn(session.quit());
-                    }
-                }
+        let kept = match wire.session.take() {
+            Some((session, _)) if session.is_usable() && session.messages() >= self.messages_per_connection => {
+                tokio::spawn(session.quit());
+                None
             }
-        }
-        let (session, open) = match wire.session.take() {
-            Some(session) => session,
+            Some((mut session, open)) => (session.is_usable() && session.is_alive_hint()).then_some((session, open)),
+            None => None,
+        };
+        let (session, open) = match kept {
+            Some(kept) => kept,
             None => {
                 let opened = Session::open(&self.relay(&wire.road)).await;
                 self.note(wire.road.id, opened.is_ok());
