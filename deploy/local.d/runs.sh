@@ -154,7 +154,7 @@ private_stack() {
 end_private_stack() {
     local status=$?
     trap - EXIT INT TERM
-    step "Stopping the stack"
+    # Silently: the last line of a run is its result.
     stack_down
     rm -rf "$DATA" "$STATE/objects"
     rmdir "$(dirname "$DATA")" 2>/dev/null || true

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use reqwest::multipart::Part;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{lab::Lab, verdict::Verdict};
-use crate::client::{api::Api, contacts};
+use crate::client::{answers::Import, api::Api, contacts};
 
 /// As it is named on the command line.
 pub const NAME: &str = "import-killed";
@@ -34,14 +35,14 @@ async fn play(lab: &mut Lab, verdict: &mut Verdict) -> Result<()> {
     let file = Part::bytes(contacts::csv(77, ROWS, contacts::EVEN)).file_name("contacts.csv").mime_str("text/csv")?;
     let import = api.import(list, file).await?;
 
-    let (worker, done) = under_way(lab, &api, import.job_id).await?;
+    let (worker, done) = under_way(lab, &api, import).await?;
     lab.take_worker(worker)?.kill().await?;
     let killed = Instant::now();
     verdict.remarks.push(format!("killed with {done} of {ROWS} rows done"));
     lab.start_worker(worker).await?;
     loop {
         let job = api.job(import.job_id).await?;
-        if verdict.recovery_seconds.is_none() && (job.progress.done > done || job.state == "succeeded") {
+        if verdict.recovery_seconds.is_none() && rows_in(lab, import.id).await? > done {
             verdict.recovery_seconds = Some(killed.elapsed().as_secs_f64());
         }
         if job.state == "succeeded" {
@@ -74,22 +75,28 @@ async fn play(lab: &mut Lab, verdict: &mut Verdict) -> Result<()> {
     Ok(())
 }
 
-/// Waits until some rows are in, and says which worker loads them.
-async fn under_way(lab: &Lab, api: &Api, job: uuid::Uuid) -> Result<(usize, u64)> {
+/// Waits until a fifth of the rows is in, and says which worker loads them.
+async fn under_way(lab: &Lab, api: &Api, import: Import) -> Result<(usize, usize)> {
     let begun = Instant::now();
     loop {
-        let seen = api.job(job).await?;
+        let seen = api.job(import.job_id).await?;
         if seen.is_over() {
-            bail!("the job is {} before anything could be killed", seen.state);
+            bail!("the job is {} before anything could be killed: {}", seen.state, seen.error);
         }
-        if seen.progress.done > 0
-            && let Some(worker) = lab.holder_of(job).await?
+        let done = rows_in(lab, import.id).await?;
+        if done >= ROWS / 5
+            && let Some(worker) = lab.holder_of(import.job_id).await?
         {
-            return Ok((worker, seen.progress.done));
+            return Ok((worker, done));
         }
         if begun.elapsed() > PATIENCE {
-            bail!("no row is in after {} s", PATIENCE.as_secs());
+            bail!("only {done} rows are in after {} s", PATIENCE.as_secs());
         }
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Rows of the file that are committed.
+async fn rows_in(lab: &Lab, import: Uuid) -> Result<usize> {
+    lab.ask_database(&format!("SELECT records_done FROM imports WHERE id = '{import}'")).await?.parse().context("a count")
 }

@@ -177,7 +177,7 @@ async fn measure(options: &Options, api: &Api, sink: &Sink, list: Uuid, route: U
             bail!("{name} is not finished after 30 minutes: {:?}", progress.counts());
         }
         let close = progress.settled() >= audience - audience / 5;
-        tokio::time::sleep(Duration::from_millis(if close { 50 } else { 500 })).await;
+        tokio::time::sleep(Duration::from_millis(if close { 200 } else { 1000 })).await;
     };
     let after = cpu::seconds(&groups);
     let arrived = sink.stats().await?;

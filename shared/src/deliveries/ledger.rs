@@ -176,21 +176,25 @@ pub struct Outcome {
 /// # Errors
 /// The database failed; the same call again is safe.
 pub async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<u64> {
+    // Materialised, with the campaign in it: joined to deliveries directly, campaigns.id alone becomes the index condition while the
+    // table has no statistics yet, and each outcome reads its whole campaign.
     let moved: i64 = sqlx::query_scalar(
-        "WITH o AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::smallint[], $7::text[], $8::text[],
-                                  $9::text[], $10::float8[])
-                 AS o (campaign_id, contact_id, attempt_id, state, released, smtp_code, enhanced_code, response, reason, delay)),
+        "WITH o AS MATERIALIZED (
+             SELECT o.*, c.state AS campaign_state
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::smallint[], $7::text[], $8::text[],
+                         $9::text[], $10::float8[])
+                 AS o (campaign_id, contact_id, attempt_id, state, released, smtp_code, enhanced_code, response, reason, delay)
+             JOIN campaigns c ON c.id = o.campaign_id),
          moved AS (
              UPDATE deliveries d SET
-                 state = CASE WHEN o.state = 'deferred' AND c.state = 'cancelled' THEN 'cancelled' ELSE o.state END,
+                 state = CASE WHEN o.state = 'deferred' AND o.campaign_state = 'cancelled' THEN 'cancelled' ELSE o.state END,
                  attempts = d.attempts - o.released::int,
                  smtp_code = o.smtp_code, enhanced_code = o.enhanced_code, response = o.response, reason = o.reason,
                  last_attempt_at = now(),
-                 next_attempt_at = CASE WHEN o.state = 'deferred' AND c.state IS DISTINCT FROM 'cancelled'
+                 next_attempt_at = CASE WHEN o.state = 'deferred' AND o.campaign_state IS DISTINCT FROM 'cancelled'
                      THEN now() + make_interval(secs => o.delay) END,
                  updated_at = now()
-             FROM o JOIN campaigns c ON c.id = o.campaign_id
+             FROM o
              WHERE d.campaign_id = o.campaign_id AND d.contact_id = o.contact_id AND d.attempt_id = o.attempt_id
                AND d.state IN ('sending', 'unknown')
              RETURNING d.campaign_id),
