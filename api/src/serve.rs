@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::{Router, routing::get, serve::ListenerExt};
 use shared::{
-    PgPool,
     clock::Clock,
     database::{self, SchemaError},
+    queue::gauges,
     settings::Settings,
     telemetry::{self, PrometheusHandle},
 };
@@ -21,8 +21,6 @@ use crate::{router, state::AppState};
 
 /// How long requests may take to finish once the process is asked to stop.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How often a database that is not there is asked again.
-const RETRY: Duration = Duration::from_secs(1);
 /// How often PostgreSQL is looked at, and how long it may take to answer.
 const WATCH: Duration = Duration::from_millis(250);
 const WATCH_PATIENCE: Duration = Duration::from_secs(1);
@@ -44,10 +42,10 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(api.listen = %front.local_addr()?, metrics.listen = %metrics.local_addr()?, "listening");
 
     let mut front = tokio::spawn(accept(front, router(state.clone()), stop.clone()));
-    let mut metrics = tokio::spawn(accept(metrics, scraped(recorder.clone()), stop.clone()));
+    let mut metrics = tokio::spawn(accept(metrics, scraped(recorder.clone(), state.clone()), stop.clone()));
     let upkeep = tokio::spawn(keep_up(recorder));
     let schema = async {
-        wait_for_schema(&pool).await?;
+        database::wait_for_schema(&pool).await?;
         state.database.open();
         tracing::info!("the schema is known, taking requests");
         watch(&state).await
@@ -81,31 +79,20 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-fn scraped(recorder: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
+fn scraped(recorder: PrometheusHandle, state: AppState) -> Router {
+    let scrape = move || async move {
+        if let Err(error) = gauges::export(&state.pool, &state.tickets).await {
+            tracing::warn!(error.full = %error, "a scrape could not ask for everything");
+        }
+        recorder.render()
+    };
+    Router::new().route("/metrics", get(scrape))
 }
 
 async fn keep_up(recorder: PrometheusHandle) {
     loop {
         tokio::time::sleep(UPKEEP).await;
         recorder.run_upkeep();
-    }
-}
-
-/// Returns once PostgreSQL has the schema that this build knows.
-async fn wait_for_schema(pool: &PgPool) -> Result<(), SchemaError> {
-    let mut told = false;
-    loop {
-        match database::check_schema(pool).await {
-            Err(SchemaError::Database(error)) => {
-                if !told {
-                    tracing::error!(error.full = %error, retry_s = RETRY.as_secs(), "PostgreSQL does not answer; trying until it does");
-                    told = true;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-            known_or_unfit => return known_or_unfit,
-        }
     }
 }
 

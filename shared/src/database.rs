@@ -112,3 +112,23 @@ pub async fn check_schema(pool: &PgPool) -> Result<(), SchemaError> {
         std::cmp::Ordering::Greater => Err(SchemaError::Ahead { found, needed }),
     }
 }
+
+/// Returns once PostgreSQL answers with the schema that this build knows; while it does not answer, it is asked again every second.
+///
+/// # Errors
+/// The schema is another one: waiting does not help.
+pub async fn wait_for_schema(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut told = false;
+    loop {
+        match check_schema(pool).await {
+            Err(SchemaError::Database(error)) => {
+                if !told {
+                    tracing::error!(error.full = %error, "PostgreSQL does not answer; asking until it does");
+                    told = true;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            known_or_unfit => return known_or_unfit,
+        }
+    }
+}

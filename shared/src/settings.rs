@@ -90,7 +90,6 @@ section!(Sending {
     single_destination_from: i64,
     connections: usize,
     look_ahead: usize,
-    chunk_connections: usize,
     turn_seconds: u64,
     destination_chunks: i32,
     messages_per_connection: u32,
@@ -165,8 +164,8 @@ impl Settings {
         if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
             return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
         }
-        if self.sending.look_ahead == 0 || self.sending.connections == 0 || self.sending.chunk_connections == 0 {
-            return Err("settings: sending.look_ahead, connections and chunk_connections must be at least 1".to_owned());
+        if self.sending.look_ahead == 0 || self.sending.connections == 0 {
+            return Err("settings: sending.look_ahead and connections must be at least 1".to_owned());
         }
         Ok(())
     }

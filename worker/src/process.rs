@@ -44,9 +44,9 @@ impl Process {
     /// Starts everything. `pool` and `clock` are what jobs see; the heart and the bell have connections of their own.
     ///
     /// # Errors
-    /// A setting cannot be used, or the schema is not the one that this build knows.
+    /// A setting cannot be used, or the schema is not the one that this build knows. While PostgreSQL is down it waits.
     pub async fn start(settings: Arc<Settings>, pool: PgPool, clock: Clock, lanes: &HashMap<Lane, usize>) -> anyhow::Result<Self> {
-        database::check_schema(&pool).await?;
+        database::wait_for_schema(&pool).await?;
         let keyspace = Keyspace::new(&settings.redis).context("redis.url")?;
         let tickets = Tickets::new(keyspace.clone());
         let store = Store::from_settings(&settings.store).map_err(|error| anyhow::anyhow!("store.url: {error}"))?;

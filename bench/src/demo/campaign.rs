@@ -120,7 +120,7 @@ async fn upload(api: &Api, options: &Options, list: Uuid, screen: &mut Screen) -
     loop {
         let job = api.job(import.job_id).await?;
         let share = if job.is_over() { 1.0 } else { job.progress.percent.unwrap_or(0.0) / 100.0 };
-        let text = format!("  {}  {} rows, {}", bar(share), grouped(job.progress.done), job.state);
+        let text = format!("  {}  {:.0} % loaded, {}", bar(share), share * 100.0, job.state);
         screen.show(std::slice::from_ref(&text), text.trim_start_matches([' ', '█']));
         if job.state == "succeeded" {
             screen.keep();

@@ -1,8 +1,46 @@
-//! What `/metrics` asks of the queue, at scrape time: one statement.
+//! What `/metrics` asks of the queue, at scrape time.
 
 use sqlx::{FromRow, PgPool};
 
-use crate::error::Result;
+use super::{
+    lane::Lane,
+    ticket::{TicketError, Tickets},
+};
+use crate::error::{Error, Result};
+
+/// Why a scrape could not ask for everything.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    /// PostgreSQL.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// Redis.
+    #[error(transparent)]
+    Tickets(#[from] TicketError),
+}
+
+/// Asks, and sets the gauges. Every lane has its value, so that an empty one is a zero and not a gap.
+///
+/// # Errors
+/// PostgreSQL or Redis failed; the gauges set before stay.
+#[expect(clippy::cast_precision_loss, reason = "counts of jobs, destinations and tickets")]
+pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError> {
+    let lanes = lanes(pool).await?;
+    for lane in Lane::ALL.map(Lane::name) {
+        let found = lanes.iter().find(|gauge| gauge.lane == lane);
+        let count = |of: fn(&LaneGauge) -> i64| found.map_or(0, of) as f64;
+        metrics::gauge!("jobs_ready", "lane" => lane).set(count(|g| g.ready));
+        metrics::gauge!("jobs_scheduled", "lane" => lane).set(count(|g| g.scheduled));
+        metrics::gauge!("jobs_running", "lane" => lane).set(count(|g| g.running));
+        metrics::gauge!("jobs_dead", "lane" => lane).set(count(|g| g.dead));
+        metrics::gauge!("jobs_ready_oldest_seconds", "lane" => lane).set(found.map_or(0.0, |g| g.oldest_ready_seconds));
+    }
+    metrics::gauge!("destinations_throttled").set(throttled_destinations(pool).await? as f64);
+    for lane in Lane::ALL {
+        metrics::gauge!("tickets_waiting", "lane" => lane.name()).set(tickets.waiting(lane).await? as f64);
+    }
+    Ok(())
+}
 
 /// One lane, now.
 #[derive(Clone, Debug, FromRow, PartialEq)]

@@ -206,3 +206,17 @@ async fn an_operators_limits_hold_over_two_workers() {
     let most = seconds.iter().map(|(_, received)| *received).max().unwrap();
     assert!(most <= 60 + 12 + 6, "rate, burst, and what was bought just before: {seconds:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_tenants_small_campaign_finishes_before_a_huge_one_that_started_earlier() {
+    let house = House::new().await;
+    let huge = house.stage.campaign(&[("orchard.test", 150_000), ("harbor.test", 50_000)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    house.until(huge, "the huge one is frozen and under way", |tally| tally.audience == Some(200_000) && tally.accepted > 0).await;
+    let small = house.stage.campaign(&[("meadow.test", 1_000)]).await.campaign_id;
+    let tally = house.until_finished(small).await;
+    let behind = house.tally(huge).await;
+    worker.stop().await;
+    assert_eq!(tally.accepted, 1_000);
+    assert!(behind.pending > 150_000, "the huge one is far from done: {behind:?}");
+}
