@@ -115,6 +115,12 @@ COMMENT ON TABLE destinations IS 'A recipient domain that has limits, is being s
 COMMENT ON COLUMN destinations.rate_per_second IS 'Set by an operator.';
 COMMENT ON COLUMN destinations.adaptive_rate IS 'Set by the replies: cut in half by 421/450/451/452/454, raised by success, null when recovered.';
 
+-- Whether anything holds for the destination now; a row stays when it does no more.
+CREATE FUNCTION is_limited(d destinations) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT d.rate_per_second IS NOT NULL OR d.max_connections IS NOT NULL OR d.adaptive_rate IS NOT NULL
+        OR coalesce(greatest(d.cooldown_until, d.suspended_until), '-infinity') > now()
+$$;
+
 CREATE TABLE destination_hours (
     domain      text NOT NULL,
     hour        timestamptz NOT NULL,
@@ -179,6 +185,12 @@ BEGIN
         ORDER BY start.workspace, start.flow, head.priority DESC, head.run_at, head.id
         LIMIT 1;
         IF v_id IS NULL THEN
+            RETURN;
+        END IF;
+
+        -- Whoever is changing the job now (a cancellation) holds it: do not wait for it with the lane's lock in hand.
+        PERFORM 1 FROM jobs WHERE id = v_id AND state = 'queued' FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
             RETURN;
         END IF;
 

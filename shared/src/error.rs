@@ -89,8 +89,11 @@ impl Error {
     pub fn is_infrastructure(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {
-                // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback.
-                error.code().is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)))
+                // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback, and 55P03: a lock was not to be had in time.
+                // Not 57014: a statement that takes too long takes too long again.
+                error.code().is_some_and(|code| {
+                    code == "55P03" || (code != "57014" && ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)))
+                })
             }
             Self::Database(
                 sqlx::Error::Io(_)

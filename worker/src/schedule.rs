@@ -36,12 +36,13 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 12] = every! {
+    let lines: [(Duration, &str, Work); 13] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
         2.0 s settle_orphaned_chunks
         0.5 s finish_campaigns
+        30.0 s settle_cancelled_campaigns
         10.0 s reap_tickets
         5.0 s settle_imports
         600.0 s sweep_uploads
@@ -101,6 +102,11 @@ async fn finish_campaigns(tools: Tools) -> anyhow::Result<()> {
     for id in campaigns::finish::all(&tools.pool, tools.settings.queue.lease_seconds).await? {
         tracing::info!(campaign.id = %id, "a campaign is finished");
     }
+    Ok(())
+}
+
+async fn settle_cancelled_campaigns(tools: Tools) -> anyhow::Result<()> {
+    campaigns::finish::settle_cancelled(&tools.pool, tools.settings.queue.lease_seconds).await?;
     Ok(())
 }
 

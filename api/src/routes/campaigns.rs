@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     routing::{get, post},
 };
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     campaigns::{
@@ -18,6 +18,7 @@ use shared::{
         template::{CampaignContent, Rendered},
         transitions::{self, Moved},
     },
+    error::Error,
     page::{Page, PageRequest},
     queue::lane::Lane,
 };
@@ -157,6 +158,11 @@ async fn page(
     Query(query): Query<CampaignsQuery>,
 ) -> ApiResult<Json<Page<Summary>>> {
     let request = PageRequest::new(query.page, query.limit)?;
+    for (field, date) in [("date_from", query.date_from), ("date_to", query.date_to)] {
+        if let Some(date) = date.filter(|date| !(1..=9999).contains(&date.year())) {
+            return Err(Error::invalid(field, format!("must be in the years 1 to 9999, not {date}")).into());
+        }
+    }
     let filter = Filter { search: query.search, state: query.state, date_from: query.date_from, date_to: query.date_to };
     Ok(Json(campaign::page(&state.pool, caller.scope, &filter, request).await?.map(Summary::from)))
 }

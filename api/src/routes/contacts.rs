@@ -1,5 +1,7 @@
 //! Contacts.
 
+use std::collections::BTreeSet;
+
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use shared::{
         contact::{self, Change, Contact, ContactState, Filter, NewContact},
         list, member,
     },
+    error::Error,
     page::{Page, PageRequest},
 };
 use uuid::Uuid;
@@ -58,13 +61,22 @@ struct NewBody {
     list_ids: Vec<Uuid>,
 }
 
+/// Lists that a new contact joins at most.
+const MOST_LISTS: usize = 100;
+
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
     Json(body): Json<NewBody>,
 ) -> ApiResult<(StatusCode, Json<ContactBody>)> {
     let NewBody { email, name, attributes, list_ids } = body;
+    let list_ids: BTreeSet<Uuid> = list_ids.into_iter().collect();
+    if list_ids.len() > MOST_LISTS {
+        let message = format!("must name {MOST_LISTS} lists at most, not {}", list_ids.len());
+        return Err(Error::invalid("list_ids", message).into());
+    }
     let mut transaction = state.pool.begin().await?;
+    // In the order of their ids, so that two requests never wait for each other.
     let created = contact::create(&mut transaction, caller.scope, NewContact { email, name, attributes }).await?;
     for list_id in list_ids {
         member::add(&mut transaction, caller.scope, list_id, &[created.id]).await?;

@@ -11,6 +11,7 @@ use super::{
     user::{self, User},
 };
 use crate::{
+    address::Address,
     clock::Clock,
     error::{Error, Result},
 };
@@ -45,7 +46,10 @@ impl Sessions {
     /// # Errors
     /// [`Error::Unauthorized`].
     pub async fn log_in(&self, pool: &PgPool, email: &str, password: &str) -> Result<Session> {
-        let user = user::find_by_email(pool, &email.trim().to_lowercase()).await?;
+        // As it was registered: lower case, the domain as its A-label.
+        let email =
+            Address::parse(email.trim()).map_or_else(|_| email.trim().to_lowercase(), |address| address.as_str().to_owned());
+        let user = user::find_by_email(pool, &email).await?;
         let known = user.as_ref().map(|user| user.password_hash.as_str());
         let verified = self.passwords.verify(password, known).await?;
         match user {

@@ -8,6 +8,27 @@ use crate::{
     queue::claim::{self, Lease},
 };
 
+/// Stops the waiting jobs of a cancelled campaign, in a short transaction of its own: whoever claims meanwhile must not wait for the long
+/// ones.
+///
+/// # Errors
+/// The lease is lost, or the database failed.
+pub async fn stop_jobs(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<u64> {
+    let mut transaction = pool.begin().await?;
+    claim::hold(&mut transaction, lease).await?;
+    let stopped = sqlx::query(
+        "UPDATE jobs SET state = 'cancelled', finished_at = now(), updated_at = now()
+         WHERE campaign_id = $1 AND kind = 'SendChunk' AND state IN ('scheduled', 'queued')
+           AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = $1 AND c.state = 'cancelled')",
+    )
+    .bind(campaign_id)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(stopped)
+}
+
 /// Cancels the recipients of up to a hundred open chunks, with their waiting jobs, in one transaction, fenced. What is in flight ends by
 /// itself. Answers how many chunks are left.
 ///

@@ -32,11 +32,35 @@ pub async fn all(pool: &PgPool, lease_seconds: u64) -> Result<Vec<Uuid>> {
     Ok(finished)
 }
 
+/// Puts in doubt what a worker that died had in flight in a campaign that was cancelled meanwhile: no run will come for it.
+///
+/// # Errors
+/// The database failed.
+pub async fn settle_cancelled(pool: &PgPool, lease_seconds: u64) -> Result<()> {
+    let cancelled: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM campaigns WHERE state = 'cancelled' AND updated_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => $1)",
+    )
+    .bind(seconds(lease_seconds))
+    .fetch_all(pool)
+    .await?;
+    for id in cancelled {
+        if tally::count(pool, id).await?.in_flight > 0 {
+            doubt::left_over(pool, id, seconds(lease_seconds)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn seconds(lease_seconds: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a lease is seconds")]
+    let seconds = lease_seconds as f64;
+    seconds
+}
+
 async fn one(pool: &PgPool, id: Uuid, lease_seconds: u64) -> Result<bool> {
     let tally = tally::count(pool, id).await?;
     if tally.in_flight > 0 {
-        #[expect(clippy::cast_precision_loss, reason = "a lease is seconds")]
-        doubt::left_over(pool, id, lease_seconds as f64).await?;
+        doubt::left_over(pool, id, seconds(lease_seconds)).await?;
         return Ok(false);
     }
     if tally.pending != 0 || tally.deferred != 0 {
@@ -48,6 +72,7 @@ async fn one(pool: &PgPool, id: Uuid, lease_seconds: u64) -> Result<bool> {
         "UPDATE campaigns c SET state = $2, finished_at = now(), updated_at = now()
          WHERE id = $1 AND state = 'sending' AND audience = $3
            AND NOT EXISTS (SELECT 1 FROM chunks k WHERE k.campaign_id = c.id AND k.finished_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.next_attempt_at IS NOT NULL)
            AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.campaign_id = c.id AND j.state IN ('scheduled', 'queued', 'running'))",
     )
     .bind(id)

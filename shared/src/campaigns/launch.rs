@@ -60,7 +60,7 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid, settings: &Se
              WHERE contact.state = 'subscribed'),
          single AS MATERIALIZED (
              SELECT p.domain FROM people p GROUP BY p.domain
-             HAVING count(*) >= $3 OR EXISTS (SELECT 1 FROM destinations d WHERE d.domain = p.domain)),
+             HAVING count(*) >= $3 OR EXISTS (SELECT 1 FROM destinations d WHERE d.domain = p.domain AND is_limited(d))),
          placed AS (
              SELECT people.id, coalesce(single.domain, '') AS destination,
                     (row_number() OVER (PARTITION BY coalesce(single.domain, '') ORDER BY people.id) - 1) / $4 AS part

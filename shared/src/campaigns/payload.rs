@@ -1,5 +1,7 @@
 //! Jobs of this domain.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,6 +17,9 @@ pub struct LaunchCampaign {
 impl Job for LaunchCampaign {
     const NAME: &'static str = "LaunchCampaign";
     const LANE: Lane = Lane::Bulk;
+    // A campaign whose launch is dead needs a person: it must take a lot.
+    const ATTEMPTS: i32 = 10;
+    const TIMEOUT: Duration = Duration::from_secs(3600);
 }
 
 /// Cancels whoever had no attempt yet.

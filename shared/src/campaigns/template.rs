@@ -13,7 +13,7 @@ use minijinja::{
 };
 use serde_json::Value;
 
-use super::plain_text;
+use super::{plain_text, sandbox};
 use crate::error::FieldError;
 
 /// Instructions that one field may take for one recipient: some milliseconds.
@@ -139,7 +139,10 @@ struct Field {
 
 impl Field {
     fn new(name: &'static str, source: &str, escape: AutoEscape, errors: &mut Vec<FieldError>) -> Self {
-        let mut environment = Environment::new();
+        if let Some((line, reason)) = sandbox::refused(source) {
+            errors.push(FieldError::new(name, format!("line {line}: {reason}")));
+        }
+        let mut environment = sandbox::environment();
         environment.set_auto_escape_callback(move |_| escape.clone());
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_fuel(Some(FUEL));
@@ -365,9 +368,9 @@ mod tests {
         html: line 2: there is no variable debug; there are contact.email, contact.name, contact.attributes.*, campaign.name and unsubscribe_url
         subject: line 1: syntax error: unexpected end of input, expected end of variable block
         html: line 2: unknown filter: filter shout is unknown
-        html: line 1: nothing can be included
+        html: line 1: the block include is not to be had
         html: line 2: takes more than 100000 steps
-        html: renders to more than 1048576 bytes
+        html: line 1: the operator * is not to be had
         ");
     }
 

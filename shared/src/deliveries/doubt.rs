@@ -26,8 +26,10 @@ pub async fn earlier_runs(pool: &PgPool, chunk: &Chunk, lease: Lease) -> Result<
         return Ok(0);
     }
     let doubted = sqlx::query(
-        "UPDATE deliveries SET state = 'unknown', reason = 'in doubt', updated_at = now()
-         WHERE campaign_id = $2 AND contact_id = ANY ($4) AND state = 'sending' AND chunk_id = $1 AND lease_epoch < $3",
+        "WITH o AS MATERIALIZED (SELECT $2::uuid AS campaign_id, u.id FROM unnest($4::uuid[]) AS u (id))
+         UPDATE deliveries d SET state = 'unknown', reason = 'in doubt', updated_at = now()
+         FROM o WHERE d.campaign_id = o.campaign_id AND d.contact_id = o.id
+           AND d.state = 'sending' AND d.chunk_id = $1 AND d.lease_epoch < $3",
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)

@@ -1,7 +1,7 @@
 //! What an operator sees and sets of a destination.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
 
 use crate::{
     address,
@@ -31,6 +31,18 @@ pub struct Overview {
     pub updated_at: DateTime<Utc>,
 }
 
+/// What is shown of a destination; the condition follows.
+const OVERVIEW: &str =
+    "SELECT d.domain, d.rate_per_second, d.max_connections, d.adaptive_rate, d.cooldown_until, d.suspended_until, d.reason,
+            d.last_reply, d.slowed_at, d.updated_at, h.*
+     FROM destinations d CROSS JOIN LATERAL (
+         SELECT coalesce(sum(accepted) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS accepted_hour,
+                coalesce(sum(deferred) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS deferred_hour,
+                coalesce(sum(failed) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS failed_hour,
+                coalesce(sum(accepted), 0)::bigint AS accepted_day, coalesce(sum(deferred), 0)::bigint AS deferred_day,
+                coalesce(sum(failed), 0)::bigint AS failed_day
+         FROM destination_hours WHERE domain = d.domain AND hour > now() - interval '24 hours') h ";
+
 /// The destinations with a row, by name. `search` is a part of the domain.
 ///
 /// # Errors
@@ -40,24 +52,10 @@ pub async fn page(pool: &PgPool, search: &str, request: PageRequest) -> Result<P
         .bind(search.to_lowercase())
         .fetch_one(pool)
         .await?;
-    let rows = sqlx::query_as(
-        "SELECT d.domain, d.rate_per_second, d.max_connections, d.adaptive_rate, d.cooldown_until, d.suspended_until, d.reason,
-                d.last_reply, d.slowed_at, d.updated_at, h.*
-         FROM destinations d CROSS JOIN LATERAL (
-             SELECT coalesce(sum(accepted) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS accepted_hour,
-                    coalesce(sum(deferred) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS deferred_hour,
-                    coalesce(sum(failed) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS failed_hour,
-                    coalesce(sum(accepted), 0)::bigint AS accepted_day, coalesce(sum(deferred), 0)::bigint AS deferred_day,
-                    coalesce(sum(failed), 0)::bigint AS failed_day
-             FROM destination_hours WHERE domain = d.domain AND hour > now() - interval '24 hours') h
-         WHERE position($1 IN d.domain) > 0 ORDER BY d.domain LIMIT $2 OFFSET $3",
-    )
-    .bind(search.to_lowercase())
-    .bind(request.limit)
-    .bind(request.offset())
-    .fetch_all(pool)
-    .await?;
-    Ok(Page::new(request, total, rows))
+    let mut query = QueryBuilder::new(OVERVIEW);
+    query.push("WHERE position(").push_bind(search.to_lowercase()).push(" IN d.domain) > 0 ORDER BY d.domain LIMIT ");
+    query.push_bind(request.limit).push(" OFFSET ").push_bind(request.offset());
+    Ok(Page::new(request, total, query.build_query_as().fetch_all(pool).await?))
 }
 
 /// One destination; one without a row has no limits.
@@ -66,8 +64,9 @@ pub async fn page(pool: &PgPool, search: &str, request: PageRequest) -> Result<P
 /// [`Error::Invalid`]: not a domain. [`Error::NotFound`]: no row.
 pub async fn find(pool: &PgPool, domain: &str) -> Result<Overview> {
     let domain = checked(domain)?;
-    let page = page(pool, &domain, PageRequest::new(Some(1), Some(100))?).await?;
-    page.data.into_iter().find(|one| one.domain == domain).ok_or_else(|| Error::not_found("destination", domain))
+    let mut query = QueryBuilder::new(OVERVIEW);
+    query.push("WHERE d.domain = ").push_bind(domain.clone());
+    query.build_query_as().fetch_optional(pool).await?.ok_or_else(|| Error::not_found("destination", domain))
 }
 
 /// Sets an operator's limits; `None` takes one away.

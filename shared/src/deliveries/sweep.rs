@@ -26,6 +26,14 @@ pub struct Swept {
 /// The database failed; what is committed stays.
 pub async fn deferred(pool: &PgPool, settings: &Sending) -> Result<Swept> {
     let mut swept = Swept::default();
+    // A fact that came while its campaign was being finished.
+    sqlx::query(
+        "UPDATE campaigns c SET state = 'sending', finished_at = NULL, updated_at = now()
+         WHERE c.state IN ('finished', 'finished_with_failures') AND c.finished_at > now() - interval '10 minutes'
+           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.next_attempt_at IS NOT NULL)",
+    )
+    .execute(pool)
+    .await?;
     let campaigns: Vec<(Uuid, bool)> = sqlx::query_as(
         "SELECT c.id, c.state = 'cancelled' FROM campaigns c
          WHERE c.state IN ('sending', 'cancelled')
@@ -72,6 +80,14 @@ async fn expire(pool: &PgPool, campaign_id: Uuid, expire_seconds: f64) -> Result
 /// One transaction a campaign: the due are locked, put into chunks by destination, and leave the index of the due.
 async fn gather(pool: &PgPool, campaign_id: Uuid, settings: &Sending) -> Result<u64> {
     let mut transaction = pool.begin().await?;
+    // Held until the commit: a cancellation that comes now waits, and then finds the new chunks.
+    let sending: Option<i32> = sqlx::query_scalar("SELECT 1 FROM campaigns WHERE id = $1 AND state = 'sending' FOR SHARE")
+        .bind(campaign_id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    if sending.is_none() {
+        return Ok(0);
+    }
     let due: Vec<(Uuid, String)> = sqlx::query_as(
         "SELECT contact_id, domain FROM deliveries WHERE campaign_id = $1 AND next_attempt_at <= now() AND state = 'deferred'
          ORDER BY next_attempt_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
@@ -85,6 +101,7 @@ async fn gather(pool: &PgPool, campaign_id: Uuid, settings: &Sending) -> Result<
     for (contact_id, domain) in due {
         destinations.entry(domain).or_default().push(contact_id);
     }
+    pool_the_long_tail(&mut transaction, &mut destinations, settings).await?;
     let most = usize::try_from(settings.chunk_recipients).unwrap_or(500).max(1);
     for (domain, mut contacts) in destinations {
         contacts.sort_unstable();
@@ -94,6 +111,34 @@ async fn gather(pool: &PgPool, campaign_id: Uuid, settings: &Sending) -> Result<
     }
     transaction.commit().await?;
     Ok(gathered)
+}
+
+/// As at the launch: a destination with few recipients and no limits shares mixed chunks, so that fifty thousand domains are not as many
+/// jobs.
+async fn pool_the_long_tail(
+    connection: &mut PgConnection,
+    destinations: &mut BTreeMap<String, Vec<Uuid>>,
+    settings: &Sending,
+) -> Result<()> {
+    let few = |contacts: &Vec<Uuid>| i64::try_from(contacts.len()).unwrap_or(i64::MAX) < settings.single_destination_from;
+    let small: Vec<&str> = destinations.iter().filter(|(_, contacts)| few(contacts)).map(|(domain, _)| domain.as_str()).collect();
+    let limited: Vec<String> =
+        sqlx::query_scalar("SELECT domain FROM destinations WHERE domain = ANY ($1) AND is_limited(destinations)")
+            .bind(small)
+            .fetch_all(connection)
+            .await?;
+    let mut mixed = Vec::new();
+    destinations.retain(|domain, contacts| {
+        let own = !few(contacts) || limited.contains(domain);
+        if !own {
+            mixed.append(contacts);
+        }
+        own
+    });
+    if !mixed.is_empty() {
+        destinations.insert(String::new(), mixed);
+    }
+    Ok(())
 }
 
 /// A chunk of these recipients, its job, and their rows pointing at it.
@@ -121,8 +166,9 @@ async fn carry(connection: &mut PgConnection, campaign_id: Uuid, domain: &str, c
     .execute(&mut *connection)
     .await?;
     sqlx::query(
-        "UPDATE deliveries SET chunk_id = $1, next_attempt_at = NULL, updated_at = now()
-         WHERE campaign_id = $2 AND contact_id = ANY ($3) AND next_attempt_at <= now() AND state = 'deferred'",
+        "WITH o AS MATERIALIZED (SELECT $2::uuid AS campaign_id, u.id FROM unnest($3::uuid[]) AS u (id))
+         UPDATE deliveries d SET chunk_id = $1, next_attempt_at = NULL, updated_at = now()
+         FROM o WHERE d.campaign_id = o.campaign_id AND d.contact_id = o.id AND d.state = 'deferred'",
     )
     .bind(id)
     .bind(campaign_id)

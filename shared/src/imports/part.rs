@@ -112,7 +112,9 @@ async fn store(connection: &mut PgConnection, workspace_id: Uuid, list_id: Uuid,
              SELECT id, $1, email, name, attributes::jsonb FROM staged ORDER BY place
              ON CONFLICT (workspace_id, email) DO UPDATE
              SET name = CASE WHEN excluded.name = '' THEN contact.name ELSE excluded.name END,
-                 attributes = contact.attributes || excluded.attributes,
+                 -- Columns that change their names from file to file must not pile up without end.
+                attributes = CASE WHEN octet_length((contact.attributes || excluded.attributes)::text) <= 16384
+                    THEN contact.attributes || excluded.attributes ELSE excluded.attributes END,
                  updated_at = now()
              RETURNING contact.id
          ), joined AS (

@@ -54,6 +54,9 @@ pub fn is_blank(record: &Record<'_>) -> bool {
     record.fields().all(<[u8]>::is_empty) || record.fields().all(|field| from_utf8(field).is_ok_and(|text| text.trim().is_empty()))
 }
 
+/// Errors that are told of one row.
+const MOST_ERRORS: usize = 5;
+
 /// An error of the whole of a record.
 #[must_use]
 pub fn refuse(record: &Record<'_>, reason: impl Into<String>) -> RowError {
@@ -125,7 +128,10 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, column: &str, reason: String) {
-        self.errors.push(error(self.record, column, reason));
+        // Each keeps a copy of the row: a wide row of nonsense must not become a thousand of them.
+        if self.errors.len() < MOST_ERRORS {
+            self.errors.push(error(self.record, column, reason));
+        }
     }
 }
 

@@ -65,12 +65,21 @@ pub struct LaneGauge {
 /// The database failed.
 pub async fn lanes(pool: &PgPool) -> Result<Vec<LaneGauge>> {
     Ok(sqlx::query_as(
-        "SELECT lane, count(*) FILTER (WHERE state = 'queued') AS ready,
-                coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'queued')), 0)::float8 AS oldest_ready_seconds,
-                count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
-                count(*) FILTER (WHERE state = 'running') AS running,
-                count(*) FILTER (WHERE state = 'dead') AS dead
-         FROM jobs WHERE state IN ('queued', 'scheduled', 'running', 'dead') GROUP BY lane",
+        "WITH living AS (
+             -- One index each; of those in line only what no pause and no destination holds back.
+             SELECT j.lane, 'queued' AS state, count(*) AS n, min(j.run_at) AS oldest FROM jobs j
+             LEFT JOIN campaigns c ON c.id = j.campaign_id LEFT JOIN destinations d ON d.domain = j.destination
+             WHERE j.state = 'queued' AND c.state IS DISTINCT FROM 'paused'
+               AND coalesce(greatest(d.cooldown_until, d.suspended_until), '-infinity') <= now() GROUP BY j.lane
+             UNION ALL SELECT lane, 'scheduled', count(*), NULL FROM jobs WHERE state = 'scheduled' GROUP BY lane
+             UNION ALL SELECT lane, 'running', count(*), NULL FROM jobs WHERE state = 'running' GROUP BY lane
+             UNION ALL SELECT lane, 'dead', count(*), NULL FROM jobs WHERE state = 'dead' GROUP BY lane)
+         SELECT lane, coalesce(sum(n) FILTER (WHERE state = 'queued'), 0)::bigint AS ready,
+                coalesce(extract(epoch FROM now() - min(oldest)), 0)::float8 AS oldest_ready_seconds,
+                coalesce(sum(n) FILTER (WHERE state = 'scheduled'), 0)::bigint AS scheduled,
+                coalesce(sum(n) FILTER (WHERE state = 'running'), 0)::bigint AS running,
+                coalesce(sum(n) FILTER (WHERE state = 'dead'), 0)::bigint AS dead
+         FROM living GROUP BY lane",
     )
     .fetch_all(pool)
     .await?)

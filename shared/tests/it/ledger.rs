@@ -217,7 +217,7 @@ async fn a_late_fact_opens_a_finished_campaign_and_it_is_counted_anew() {
 }
 
 #[tokio::test]
-async fn deferred_recipients_come_round_in_a_chunk_of_their_destination_and_expire_in_time() {
+async fn deferred_recipients_come_round_in_new_chunks_and_expire_in_time() {
     let mut desk = desk().await;
     let asked = [desk.ask(0, 1), desk.ask(1, 2)];
     admit(&mut desk.connection, &asked).await;
@@ -237,7 +237,7 @@ async fn deferred_recipients_come_round_in_a_chunk_of_their_destination_and_expi
     let (first, second) = (sweeps.0.unwrap(), sweeps.1.unwrap());
     assert_eq!((first.due + second.due, first.expired + second.expired), (1, 1), "two sweepers take each once");
     let job = take(&desk.stage).await.unwrap();
-    assert_eq!(job.destination, "orchard.test");
+    assert_eq!(job.destination, "", "a single one shares a mixed chunk");
     let chunk = chunk::find(&desk.stage.pool, job.id).await.unwrap();
     let waiting = chunk::waiting(&mut desk.connection, &chunk, job.lease_epoch).await.unwrap();
     assert_eq!(waiting.len(), 1);
@@ -284,4 +284,33 @@ async fn a_cancelled_campaign_gives_everybody_a_state_and_late_deferrals_are_can
     ledger::record(&mut desk.connection, &facts).await.unwrap();
     let tally = desk.tally().await;
     assert_eq!((tally.accepted, tally.cancelled), (1, 9));
+}
+
+#[tokio::test]
+async fn the_deferred_of_a_cancelled_campaign_do_not_come_round() {
+    let mut desk = desk().await;
+    let asked = [desk.ask(0, 1), desk.ask(1, 2)];
+    admit(&mut desk.connection, &asked).await;
+    let deferred = [desk.outcome(0, 1, State::Deferred), desk.outcome(1, 2, State::Deferred)];
+    ledger::record(&mut desk.connection, &deferred).await.unwrap();
+    // A cancellation that is under way holds the campaign: the sweep waits for it, and then makes no chunk.
+    let mut cancellation = desk.stage.pool.begin().await.unwrap();
+    sqlx::query("UPDATE campaigns SET state = 'cancelled'").execute(&mut *cancellation).await.unwrap();
+    let (pool, settings) = (desk.stage.pool.clone(), desk.stage.settings.sending.clone());
+    let sweeping = tokio::spawn(async move { sweep::deferred(&pool, &settings).await });
+    while desk
+        .stage
+        .number(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            Uuid::nil(),
+        )
+        .await
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    cancellation.commit().await.unwrap();
+    assert_eq!(sweeping.await.unwrap().unwrap(), sweep::Swept::default());
+    assert_eq!(sweep::deferred(&desk.stage.pool, &desk.stage.settings.sending).await.unwrap().cancelled, 2);
+    assert_eq!(desk.tally().await.cancelled, 2);
 }

@@ -6,10 +6,13 @@ use std::{sync::Arc, time::Duration};
 use shared::{
     database::{self, Connection},
     deliveries::ledger::{self, Admission, Admitted, Outcome},
+    error::Error,
     settings,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+/// How long PostgreSQL may take for a statement of the ledger.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of one statement at most.
 const MOST_ROWS: usize = 1_000;
 
@@ -70,7 +73,7 @@ async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
         // The same statement again recognises its own rows.
         let admitted = loop {
             match line.connection().await {
-                Ok(connection) => match ledger::admit(connection, &rows).await {
+                Ok(connection) => match in_time(ledger::admit(connection, &rows)).await {
                     Ok(admitted) => break admitted,
                     Err(error) => line.lost("admit", &error).await,
                 },
@@ -100,7 +103,7 @@ async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
         let begun = std::time::Instant::now();
         loop {
             match line.connection().await {
-                Ok(connection) => match ledger::record(connection, &rows).await {
+                Ok(connection) => match in_time(ledger::record(connection, &rows)).await {
                     Ok(_) => break,
                     Err(error) => line.lost("record", &error).await,
                 },
@@ -110,6 +113,14 @@ async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
         metrics::histogram!("ledger_commit_seconds", "kind" => "outcome").record(begun.elapsed().as_secs_f64());
         metrics::histogram!("ledger_rows", "kind" => "outcome").record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
         drop(permits);
+    }
+}
+
+/// A path that is gone without a word must not hold every connection of the process: both statements may be repeated.
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::internal("PostgreSQL has not answered in time")),
     }
 }
 
@@ -124,19 +135,22 @@ impl Line {
         Self { settings, connection: None }
     }
 
-    async fn connection(&mut self) -> Result<&mut Connection, shared::error::Error> {
+    async fn connection(&mut self) -> Result<&mut Connection, Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let mut connection = database::connect(&self.settings, "mochila-ledger").await?;
-                ledger::prepare(&mut connection).await?;
-                connection
+                in_time(async {
+                    let mut connection = database::connect(&self.settings, "mochila-ledger").await?;
+                    ledger::prepare(&mut connection).await?;
+                    Ok(connection)
+                })
+                .await?
             }
         };
         Ok(self.connection.insert(connection))
     }
 
-    async fn lost(&mut self, step: &str, error: &shared::error::Error) {
+    async fn lost(&mut self, step: &str, error: &Error) {
         tracing::warn!(%error, step, "the ledger waits for PostgreSQL");
         metrics::counter!("ledger_errors_total").increment(1);
         self.connection = None;

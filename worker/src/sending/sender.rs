@@ -11,6 +11,7 @@ use shared::{
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use uuid::Uuid;
 
 use super::{
     turn::{Halt, Next, Turn},
@@ -56,6 +57,9 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
         };
         let admitted = next.answer.await.ok().flatten();
         let Some(admitted) = admitted else {
+            // If an earlier try of the same admission was committed and its answer lost, its row is told that nothing was started.
+            let released = released(turn, next.recipient.contact_id, next.attempt_id);
+            turn.post.ledger.record(released, next.permit);
             turn.put_back(next.recipient);
             turn.halt(Halt::Refused);
             continue;
@@ -91,6 +95,22 @@ fn ask(turn: &Turn<'_>, wire: &Wire, recipient: Recipient, permit: OwnedSemaphor
     Ahead { recipient, attempt_id, answer, permit }
 }
 
+/// The attempt was never started: the recipient comes round again at once, and it does not count.
+fn released(turn: &Turn<'_>, contact_id: Uuid, attempt_id: i64) -> Outcome {
+    Outcome {
+        campaign_id: turn.chunk.campaign_id,
+        contact_id,
+        attempt_id,
+        state: State::Deferred,
+        released: true,
+        smtp_code: None,
+        enhanced_code: None,
+        response: None,
+        reason: Some("released"),
+        delay_seconds: 0.0,
+    }
+}
+
 fn count(wire: &Wire, outcome: &'static str) {
     metrics::counter!("deliveries_total", "route" => wire.road.name.clone(), "outcome" => outcome).increment(1);
 }
@@ -116,7 +136,11 @@ impl Attempt<'_, '_> {
             if self.turn.halted().is_some_and(|halt| halt.is_hard()) {
                 break;
             }
-            let session = match self.turn.post.wires.open(wire).await {
+            let opened = tokio::select! {
+                opened = self.turn.post.wires.open(wire) => opened,
+                () = self.turn.post.abandon.cancelled() => break,
+            };
+            let session = match opened {
                 Ok(session) => session,
                 Err(error) => {
                     self.turn.halt(Halt::Route(error.to_string()));
@@ -145,7 +169,7 @@ impl Attempt<'_, '_> {
             return self.conclude(wire, &sent, judgement);
         }
         count(wire, "released");
-        let outcome = Outcome { released: true, ..self.outcome(State::Deferred, Some("released")) };
+        let outcome = released(self.turn, self.recipient.contact_id, self.attempt_id);
         self.turn.post.ledger.record(outcome, self.permit);
     }
 
@@ -200,17 +224,6 @@ impl Attempt<'_, '_> {
     }
 
     fn outcome(&self, state: State, reason: Option<&'static str>) -> Outcome {
-        Outcome {
-            campaign_id: self.turn.chunk.campaign_id,
-            contact_id: self.recipient.contact_id,
-            attempt_id: self.attempt_id,
-            state,
-            released: false,
-            smtp_code: None,
-            enhanced_code: None,
-            response: None,
-            reason,
-            delay_seconds: 0.0,
-        }
+        Outcome { state, released: false, reason, ..released(self.turn, self.recipient.contact_id, self.attempt_id) }
     }
 }

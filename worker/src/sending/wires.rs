@@ -196,6 +196,13 @@ impl Wires {
         self.breakers.lock().get(&road).and_then(|b| b.closed_until).is_some_and(|until| Instant::now() < until)
     }
 
+    /// Somebody is going to try this route. If it was broken, everybody else waits for the answer: one slot is enough to find out.
+    pub fn probe(&self, road: Uuid) {
+        if let Some(breaker) = self.breakers.lock().get_mut(&road).filter(|breaker| breaker.failures >= BREAKER) {
+            breaker.closed_until = Some(Instant::now() + Duration::from_secs(self.timeouts.connect));
+        }
+    }
+
     /// A failure or a success of the route as such.
     pub fn note(&self, road: Uuid, success: bool) {
         let mut breakers = self.breakers.lock();

@@ -6,6 +6,7 @@ use futures::FutureExt;
 use shared::{
     accounts::scope::Scope,
     campaigns::transitions,
+    deliveries::tally::Tally,
     keyspace::Keyspace,
     queue::{lane::Lane, ticket::Tickets},
 };
@@ -95,11 +96,13 @@ async fn what_is_on_the_wire_at_the_shutdown_deadline_is_recorded_as_in_doubt() 
     house.sink.settings.delay_ms.store(60_000, Ordering::Relaxed);
     let campaign = house.stage.campaign(&[("orchard.test", 500)]).await.campaign_id;
     let worker = house.worker(&[(Lane::Bulk, 2)]).await;
-    house.until(campaign, "some are on the wire", |tally| tally.in_flight >= 8).await;
+    let sink = house.sink.counts.clone();
+    let all_wires_wait = |tally: &Tally| tally.in_flight == 8 && sink.stats().connections_open == 2;
+    house.until(campaign, "every window is full", all_wires_wait).await;
     worker.stop().await;
     let tally = house.tally(campaign).await;
     assert_eq!(tally.in_flight, 0, "{tally:?}");
-    assert!((1..=16).contains(&tally.unknown), "one a connection: {tally:?}");
+    assert!((1..=2).contains(&tally.unknown), "one a connection: {tally:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,7 @@ async fn attempt(relay: &Relay, trust: &Trust, tls: TlsMode) -> Result<Session, 
             let Stream::Plain(tcp) = wire.stream else {
                 return Err(OpenError::Tls { host: relay.host.clone(), error: io::Error::other("encrypted already") });
             };
-            wire = Wire::new(encrypt(relay, trust, tcp, tls == TlsMode::Required).await?);
+            wire = Wire::new(encrypt(relay, trust, tcp, tls == TlsMode::Required || relay.username.is_some()).await?);
             offer = hello(&mut wire, relay, command).await?;
         } else {
             // Also in the opportunistic mode: whoever cannot do what it offered gets a fresh connection.

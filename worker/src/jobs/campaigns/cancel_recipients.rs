@@ -7,6 +7,7 @@ use crate::run::{Context, Outcome, Run};
 
 impl Run for CancelRecipients {
     async fn run(self, context: &Context) -> Outcome {
+        cancel::stop_jobs(&context.pool, context.lease(), self.campaign_id).await?;
         let mut slices = 0;
         loop {
             let left = cancel::slice(&context.pool, context.lease(), self.campaign_id).await?;

@@ -28,13 +28,13 @@ impl Run for SendChunk {
     async fn run(self, context: &Context) -> Outcome {
         let chunk = chunk::find(&context.pool, self.chunk_id).await?;
         let total = i64::from(chunk.size);
-        if chunk.finished {
-            return Ok(json!({ "recipients": total }));
-        }
         let doubted = doubt::earlier_runs(&context.pool, &chunk, context.lease()).await?;
         if doubted > 0 {
             metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").increment(doubted);
             tracing::warn!(campaign.id = %chunk.campaign_id, recipients = doubted, "in doubt: the process that sent them is gone");
+        }
+        if chunk.finished {
+            return Ok(json!({ "recipients": total }));
         }
         let standing = standing::find(&context.pool, chunk.campaign_id).await?;
         match standing.state.as_str() {
@@ -43,6 +43,7 @@ impl Run for SendChunk {
             // The cancellation gives every recipient its row.
             _ => return Ok(json!({ "recipients": 0 })),
         }
+        let road = choose(context, standing.route_id)?;
         let recipients = {
             let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
             chunk::waiting(&mut connection, &chunk, context.lease_epoch).await?
@@ -50,7 +51,6 @@ impl Run for SendChunk {
         let halt = if recipients.is_empty() {
             None
         } else {
-            let road = choose(context, standing.route_id)?;
             let wanted = recipients.len().div_ceil(RECIPIENTS_PER_WIRE);
             let wanted = match limit(context, &chunk) {
                 Some(limit) => wanted.min(limit),
@@ -124,6 +124,7 @@ pub(crate) fn choose(context: &Context, pinned: Option<uuid::Uuid>) -> Result<st
     for road in working {
         let weight = road.weight.max(1);
         if roll < weight {
+            context.post.wires.probe(road.id);
             return Ok(road.clone());
         }
         roll -= weight;
