@@ -207,7 +207,7 @@ async fn an_operators_limits_hold_over_two_workers() {
     assert!(stats.domains["limited.test"].connections_peak <= 3, "{:?}", stats.domains);
     let seconds = house.sink.counts.seconds("limited.test").unwrap();
     let most = seconds.iter().map(|(_, received)| *received).max().unwrap();
-    assert!(most <= 60 + 12 + 6, "rate, burst, and what was bought just before: {seconds:?}");
+    assert!(most <= 60 + 12 + 2 * 6, "rate, burst, and what each of the two had bought just before: {seconds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
