@@ -22,10 +22,35 @@ pub enum ApiError {
     BodyLost(String),
     /// 415: the body is not what the route reads.
     MediaType(String),
+    /// The front refused before any business was done: 408, 409, 412, 422, 429, 503.
+    Refused(Refusal),
     /// 500: a handler panicked; the text is for the log.
     Panicked(String),
     /// 503: not able to work now, for the eyes of whoever runs this.
     Unavailable(String),
+}
+
+/// A refusal of the front.
+#[derive(Debug)]
+pub struct Refusal {
+    /// 4xx, or 503.
+    pub status: StatusCode,
+    /// Why, for the client.
+    pub detail: String,
+    /// Seconds after which trying again makes sense.
+    pub retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// A refusal that stays one.
+    pub fn refused(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::Refused(Refusal { status, detail: detail.into(), retry_after: None })
+    }
+
+    /// A refusal that passes after so many seconds.
+    pub fn not_now(status: StatusCode, detail: impl Into<String>, retry_after: u64) -> Self {
+        Self::Refused(Refusal { status, detail: detail.into(), retry_after: Some(retry_after) })
+    }
 }
 
 /// What handlers answer.
@@ -67,6 +92,7 @@ impl ApiError {
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyLost(_) => StatusCode::REQUEST_TIMEOUT,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Refused(refusal) => refusal.status,
             Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -82,6 +108,7 @@ impl ApiError {
                 "something failed on our side; it is logged under the request id".to_owned()
             }
             Self::Business(error) => error.to_string(),
+            Self::Refused(refusal) => refusal.detail.clone(),
             Self::NoRoute(detail)
             | Self::NoMethod(detail)
             | Self::BodyLost(detail)
@@ -120,9 +147,10 @@ impl IntoResponse for ApiError {
         self.log();
         let status = self.status();
         let detail = self.detail();
-        let errors = match self {
-            Self::Business(Error::Invalid(errors)) => errors,
-            _ => Vec::new(),
+        let (errors, retry_after) = match self {
+            Self::Business(Error::Invalid(errors)) => (errors, None),
+            Self::Refused(refusal) => (Vec::new(), refusal.retry_after),
+            _ => (Vec::new(), None),
         };
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, request_id: request::id(), errors };
@@ -130,6 +158,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mochila\""));
         }

@@ -14,6 +14,8 @@ use shared::{
     vault::{Links, Vault},
 };
 
+use crate::front::Front;
+
 /// One per process; cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
@@ -35,6 +37,8 @@ pub struct AppState {
     pub tickets: Tickets,
     /// Whether PostgreSQL answers.
     pub database: DatabaseGate,
+    /// What stands before the handlers.
+    pub front: Arc<Front>,
 }
 
 impl AppState {
@@ -53,6 +57,7 @@ impl AppState {
         let links = Links::from_settings(&settings)?;
         let tickets = Tickets::new(Keyspace::new(&settings.redis).map_err(|error| format!("redis.url: {error}"))?);
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
+        let front = Arc::new(Front::new(&settings, &clock)?);
         Ok(Self {
             pool,
             settings: Arc::new(settings),
@@ -63,6 +68,7 @@ impl AppState {
             links,
             database: DatabaseGate::default(),
             tickets,
+            front,
         })
     }
 }

@@ -3,10 +3,11 @@
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
 //! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
-//! (e-mail addresses), [`store`] (files), [`telemetry`] (logs and metrics).
+//! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`telemetry`] (logs and metrics).
 
 pub mod accounts;
 pub mod address;
+pub mod allowance;
 pub mod campaigns;
 pub mod clock;
 pub mod contacts;

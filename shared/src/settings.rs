@@ -20,6 +20,7 @@ pub struct Settings {
     pub redis: Redis,
     pub log: Log,
     pub api: Api,
+    pub limits: Limits,
     pub auth: Auth,
     pub secrets: Secrets,
     pub store: Store,
@@ -68,7 +69,33 @@ macro_rules! section {
 section!(Database { url: Secret, max_connections: u32 });
 section!(Redis { url: Secret, prefix: String, timeout_ms: u64 });
 section!(Log { format: LogFormat, filter: String });
-section!(Api { listen: String, metrics_listen: String, public_url: url::Url, max_body_bytes: usize, max_upload_bytes: u64 });
+section!(Api {
+    listen: String,
+    metrics_listen: String,
+    public_url: url::Url,
+    max_body_bytes: usize,
+    max_upload_bytes: u64,
+    trusted_proxies: String,
+    cors_origins: String,
+    deadline_seconds: u64,
+    upload_idle_seconds: u64,
+    header_seconds: u64,
+    idle_seconds: u64,
+    max_connections: usize,
+    tls: ApiTls,
+});
+section!(ApiTls { certificate: String, key: String });
+section!(Limits {
+    general_per_minute: u32,
+    login_per_minute: u32,
+    refresh_per_minute: u32,
+    send_per_minute: u32,
+    poll_per_minute: u32,
+    link_per_minute: u32,
+    docs_per_minute: u32,
+    redis_timeout_ms: u64,
+    streams_per_user: usize,
+});
 section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64 });
 section!(Secrets { jwt_key: Secret, encryption_key: Secret, link_key: Secret });
 section!(Store { url: String, s3_endpoint: String, s3_region: String, s3_access_key: Secret, s3_secret_key: Secret });

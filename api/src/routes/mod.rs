@@ -8,7 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{error::ApiError, request, state::AppState};
+use crate::{
+    error::ApiError,
+    front::{cors, headers, limits},
+    request,
+    state::AppState,
+};
 
 pub mod accounts;
 pub mod campaigns;
@@ -34,7 +39,10 @@ pub fn router(state: AppState) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(state.settings.api.max_body_bytes))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::wrap))
+        .layer(cors::layer(&state.front.origins))
         .layer(middleware::from_fn(request::wrap))
+        .layer(middleware::from_fn_with_state(state.clone(), headers::wrap))
         .with_state(state)
 }
 

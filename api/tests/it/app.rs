@@ -10,7 +10,7 @@ use mochila_api::AppState;
 use serde_json::Value;
 use shared::{
     accounts::user::{self, NewUser, Role},
-    settings::Settings,
+    settings::{Limits, Settings},
     testing::Stage,
 };
 use tower::ServiceExt;
@@ -64,6 +64,22 @@ impl Answer {
     }
 }
 
+/// A test is one client that asks a great deal.
+fn unlimited(limits: &mut Limits) {
+    const MANY: u32 = 1_000_000;
+    *limits = Limits {
+        general_per_minute: MANY,
+        login_per_minute: MANY,
+        refresh_per_minute: MANY,
+        send_per_minute: MANY,
+        poll_per_minute: MANY,
+        link_per_minute: MANY,
+        docs_per_minute: MANY,
+        redis_timeout_ms: 30_000,
+        ..*limits
+    };
+}
+
 impl TestApp {
     pub async fn new() -> Self {
         Self::with(|_| {}).await
@@ -72,6 +88,7 @@ impl TestApp {
     /// With settings changed.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut stage = Stage::new().await;
+        unlimited(&mut stage.settings.limits);
         change(&mut stage.settings);
         let state = AppState::new(stage.pool.clone(), stage.settings.clone(), stage.clock.clone()).expect("the settings are good");
         Self { stage, router: mochila_api::router(state.clone()), state }
@@ -167,7 +184,12 @@ impl TestApp {
 
     /// Any request at all.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        Self::answer(self.router.clone(), request).await
+    }
+
+    /// What this front answers.
+    pub async fn answer(router: Router, request: Request<Body>) -> Answer {
+        let response = router.oneshot(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
