@@ -11,6 +11,7 @@ use shared::{
         user::Role,
     },
     database,
+    operations::installation,
     settings::Settings,
     telemetry,
 };
@@ -79,6 +80,11 @@ async fn migrate(settings: Settings) -> anyhow::Result<()> {
     let pool = database::pool(&settings.database, "mochila-api migrate")?;
     database::migrate(&pool).await.context("cannot migrate")?;
     println!("the schema is up to date");
+    if installation::begin(&pool).await? {
+        println!(
+            "this database is the one that sends from now on; a copy of it sends nothing until mochila-worker confirm-restore"
+        );
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     campaigns::payload::LaunchCampaign,
     clock::Clock,
-    database,
+    database, operations,
     queue::job::{self, Enqueue},
     settings::Settings,
 };
@@ -61,6 +61,8 @@ impl Stage {
             .connect_with(database::options(&settings.database, "test").expect("the address is well-formed"))
             .await
             .expect("the test's database answers");
+        // As `mochila-api migrate` does; the template is nobody's installation.
+        operations::installation::begin(&pool).await.expect("the installation");
         let noon: DateTime<Utc> = "2026-01-15T12:00:00Z".parse().expect("a date");
         Self { pool, settings, clock: Clock::fixed(noon) }
     }
@@ -86,6 +88,46 @@ impl Stage {
     /// The database refused.
     pub async fn arrange(&self, sql: String) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await.expect("the statement");
+    }
+}
+
+impl Stage {
+    /// A backup of this stage's database, restored into a new one, with everything else as here: `pg_dump`, then `pg_restore`.
+    ///
+    /// # Panics
+    /// PostgreSQL's programs are missing, or refuse.
+    pub async fn restored(&self) -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        let mut admin = PgConnection::connect_with(&PgConnectOptions::from_str(&server("DATABASE_URL")).expect("an address"))
+            .await
+            .expect("a server");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("a database");
+        let mut url = url::Url::parse(self.settings.database.url.expose()).expect("an address");
+        url.set_path(&name);
+        let mut settings = self.settings.clone();
+        settings.database.url = url.to_string().into();
+        self.backup_into(&settings.database, &[]).await;
+        let pool = database::pool(&settings.database, "test").expect("the address is well-formed");
+        Self { pool, settings, clock: self.clock.clone() }
+    }
+
+    /// Restores a backup of this stage's database into that one, with more arguments for `pg_restore`.
+    ///
+    /// # Panics
+    /// As [`Self::restored`].
+    pub async fn backup_into(&self, target: &crate::settings::Database, more: &[&str]) {
+        let file = std::env::temp_dir().join(format!("{}.dump", Uuid::now_v7().simple()));
+        let path = file.display().to_string();
+        let run = async |program: &str, arguments: Vec<&str>| {
+            let output = tokio::process::Command::new(program).args(arguments).output().await.expect("the program");
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        run("pg_dump", vec!["--format=custom", "--file", &path, "--dbname", self.settings.database.url.expose()]).await;
+        let mut arguments = vec!["--exit-on-error", "--dbname", target.url.expose()];
+        arguments.extend(more);
+        arguments.push(&path);
+        run("pg_restore", arguments).await;
+        std::fs::remove_file(file).expect("removed");
     }
 }
 

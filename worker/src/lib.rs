@@ -3,7 +3,8 @@
 //! Read in this order: [`process`] puts a worker together and takes it apart. [`lane`] is the one file that knows apalis' workers: a
 //! ticket comes in. [`desk`] claims a job for it, runs it in a task of its own and ends it. [`run`] is what a job sees. [`registry`] lists
 //! every kind of job, [`schedule`] everything periodic. [`heart`] keeps leases alive, [`bell`] rings for work. [`sending`] is the machinery
-//! of [`jobs`]' heaviest one, [`clients`] the outside world, [`metrics`] what it all looks like from outside.
+//! of [`jobs`]' heaviest one, [`clients`] the outside world, [`metrics`] what it all looks like from outside, [`operate`] what an operator
+//! does at the command line.
 
 pub mod bell;
 pub mod clients;
@@ -12,6 +13,7 @@ pub mod heart;
 pub mod jobs;
 pub mod lane;
 pub mod metrics;
+pub mod operate;
 pub mod process;
 pub mod registry;
 pub mod run;

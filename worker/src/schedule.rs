@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt, future::BoxFuture};
 use shared::{
     PgPool, campaigns, deliveries,
+    operations::sending::{self, Hold},
     queue::{fleet, lease, prune, ticket::Tickets},
     settings::Settings,
     store::Store,
@@ -82,7 +83,15 @@ async fn reconcile_leases(tools: Tools) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A copy that nobody has confirmed starts no campaign and lets nobody's time run out: whoever confirms it finds it as it was.
+async fn is_copy(tools: &Tools) -> anyhow::Result<bool> {
+    Ok(sending::hold(&tools.pool).await? == Some(Hold::Restored))
+}
+
 async fn sweep_deferred(tools: Tools) -> anyhow::Result<()> {
+    if is_copy(&tools).await? {
+        return Ok(());
+    }
     let swept = deliveries::sweep::deferred(&tools.pool, &tools.settings.sending).await?;
     if swept != deliveries::sweep::Swept::default() {
         tracing::debug!(due = swept.due, expired = swept.expired, cancelled = swept.cancelled, "deferred recipients came round");
@@ -136,6 +145,9 @@ async fn forget_workers(tools: Tools) -> anyhow::Result<()> {
 }
 
 async fn launch_scheduled_campaigns(tools: Tools) -> anyhow::Result<()> {
+    if is_copy(&tools).await? {
+        return Ok(());
+    }
     let mut transaction = tools.pool.begin().await?;
     let launched = campaigns::transitions::launch_due(&mut transaction, tools.clock.now()).await?;
     transaction.commit().await?;

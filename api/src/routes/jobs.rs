@@ -13,7 +13,7 @@ use shared::{
     accounts::scope::Scope,
     page::{Page, PageRequest},
     queue::{
-        inspect::{self, Extent, Filter},
+        inspect::{self, Dead, Extent, Filter},
         job::Job,
         lane::Lane,
     },
@@ -161,7 +161,7 @@ async fn requeue_dead(State(state): State<AppState>, caller: Caller, body: Optio
     caller.require_admin()?;
     let RequeueBody { lane, kind } = body.map(|Json(body)| body).unwrap_or_default();
     let mut transaction = state.pool.begin().await?;
-    let requeued = inspect::requeue_dead(&mut transaction, extent(&caller), lane, kind.as_deref()).await?;
+    let requeued = inspect::requeue_dead(&mut transaction, extent(&caller), &Dead { lane, kind, ..Dead::default() }).await?;
     transaction.commit().await?;
     Ok(Json(Requeued { requeued }))
 }

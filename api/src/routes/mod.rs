@@ -26,6 +26,7 @@ pub mod jobs;
 pub mod lists;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
+pub mod sending;
 pub mod suppressions;
 pub mod unsubscribe;
 
@@ -59,6 +60,7 @@ fn versioned() -> Router<AppState> {
         .merge(destinations::router())
         .merge(imports::router())
         .merge(jobs::router())
+        .merge(sending::router())
 }
 
 async fn behind_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {

@@ -14,6 +14,7 @@ mod limits;
 mod lists;
 mod problems;
 mod routes;
+mod sending;
 mod shop;
 mod suppressions;
 mod unsubscribe;

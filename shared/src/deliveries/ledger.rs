@@ -67,7 +67,7 @@ pub async fn prepare(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Admits recipients: checks epoch, campaign, contact and suppression, and writes `sending` or `suppressed`, in one statement.
+/// Admits recipients: checks the operator's switch, epoch, campaign, contact and suppression, and writes `sending` or `suppressed`, in one statement.
 ///
 /// # Errors
 /// The database failed; whether it committed is not known, and the same call again is safe.
@@ -87,7 +87,8 @@ pub async fn admit(connection: &mut PgConnection, asked: &[Admission]) -> Result
              FROM asked a
              JOIN campaigns c ON c.id = a.campaign_id AND c.state = 'sending'
              JOIN jobs j ON j.id = a.chunk_id AND j.lease_epoch = a.lease_epoch AND j.state = 'running'
-             LEFT JOIN contacts contact ON contact.id = a.contact_id)
+             LEFT JOIN contacts contact ON contact.id = a.contact_id
+             WHERE NOT EXISTS (SELECT 1 FROM sending_switch WHERE paused_at IS NOT NULL))
          INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, attempts, recipient, domain,
                                       reason, route_id, first_attempt_at, last_attempt_at)
          SELECT campaign_id, contact_id, chunk_id, lease_epoch, attempt_id,

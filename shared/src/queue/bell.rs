@@ -21,27 +21,28 @@ pub async fn promote(pool: &PgPool) -> Result<u64> {
     Ok(promoted)
 }
 
-/// Jobs of the lane that a claim would give out now, counted up to `limit`: those of paused campaigns, cooling destinations and
-/// destinations at their cap do not count, so that nobody is rung for them.
+/// Jobs of the lane that a claim would give out now, counted up to `limit`: those of paused campaigns, cooling destinations,
+/// destinations at their cap and what an operator holds back do not count, so that nobody is rung for them.
 ///
 /// # Errors
 /// The database failed.
 pub async fn claimable(pool: &PgPool, lane: Lane, destination_cap: i32, limit: i64) -> Result<i64> {
     let count: i64 = sqlx::query_scalar(
-        "WITH RECURSIVE pairs AS (
+        "WITH RECURSIVE hold AS MATERIALIZED (SELECT sending_hold() AS name),
+         pairs AS (
              (SELECT flow, destination FROM jobs WHERE lane = $1 AND state = 'queued' ORDER BY flow, destination LIMIT 1)
              UNION ALL
              SELECT next.flow, next.destination FROM pairs CROSS JOIN LATERAL (
                  SELECT j.flow, j.destination FROM jobs j
                  WHERE j.lane = $1 AND j.state = 'queued' AND (j.flow, j.destination) > (pairs.flow, pairs.destination)
                  ORDER BY j.flow, j.destination LIMIT 1) next)
-         SELECT coalesce(sum(ready.n), 0)::bigint FROM pairs
+         SELECT coalesce(sum(ready.n), 0)::bigint FROM hold CROSS JOIN pairs
          LEFT JOIN destinations d ON d.domain = pairs.destination
          CROSS JOIN LATERAL (
              SELECT count(*) AS n FROM (
                  SELECT 1 FROM jobs j LEFT JOIN campaigns c ON c.id = j.campaign_id
                  WHERE j.lane = $1 AND j.state = 'queued' AND j.flow = pairs.flow AND j.destination = pairs.destination
-                   AND c.state IS DISTINCT FROM 'paused'
+                   AND c.state IS DISTINCT FROM 'paused' AND NOT job_is_held(hold.name, j.lane, j.kind)
                  LIMIT CASE WHEN pairs.destination = '' THEN $3 ELSE greatest(0, $2 - (
                      SELECT count(*) FROM jobs r
                      WHERE r.state = 'running' AND r.lane = $1 AND r.destination = pairs.destination)) END) j) ready

@@ -36,6 +36,11 @@ pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError>
         metrics::gauge!("jobs_ready_oldest_seconds", "lane" => lane).set(found.map_or(0.0, |g| g.oldest_ready_seconds));
     }
     metrics::gauge!("destinations_throttled").set(throttled_destinations(pool).await? as f64);
+    let hold: Option<String> = sqlx::query_scalar("SELECT sending_hold()").fetch_one(pool).await.map_err(Error::from)?;
+    for reason in ["restored", "everything", "campaigns"] {
+        let holds = hold.as_deref() == Some(reason);
+        metrics::gauge!("sending_held", "reason" => reason).set(f64::from(u8::from(holds)));
+    }
     for lane in Lane::ALL {
         metrics::gauge!("tickets_waiting", "lane" => lane.name()).set(tickets.waiting(lane).await? as f64);
     }
@@ -65,11 +70,12 @@ pub struct LaneGauge {
 /// The database failed.
 pub async fn lanes(pool: &PgPool) -> Result<Vec<LaneGauge>> {
     Ok(sqlx::query_as(
-        "WITH living AS (
+        "WITH hold AS MATERIALIZED (SELECT sending_hold() AS name),
+         living AS (
              -- One index each; of those in line only what no pause and no destination holds back.
-             SELECT j.lane, 'queued' AS state, count(*) AS n, min(j.run_at) AS oldest FROM jobs j
+             SELECT j.lane, 'queued' AS state, count(*) AS n, min(j.run_at) AS oldest FROM hold CROSS JOIN jobs j
              LEFT JOIN campaigns c ON c.id = j.campaign_id LEFT JOIN destinations d ON d.domain = j.destination
-             WHERE j.state = 'queued' AND c.state IS DISTINCT FROM 'paused'
+             WHERE j.state = 'queued' AND c.state IS DISTINCT FROM 'paused' AND NOT job_is_held(hold.name, j.lane, j.kind)
                AND coalesce(greatest(d.cooldown_until, d.suspended_until), '-infinity') <= now() GROUP BY j.lane
              UNION ALL SELECT lane, 'scheduled', count(*), NULL FROM jobs WHERE state = 'scheduled' GROUP BY lane
              UNION ALL SELECT lane, 'running', count(*), NULL FROM jobs WHERE state = 'running' GROUP BY lane

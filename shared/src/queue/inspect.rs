@@ -1,5 +1,6 @@
 //! What people ask of jobs, and what they may do to them: look, cancel, retry, put the dead back in line.
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -14,7 +15,20 @@ use crate::{
 pub const STATES: [&str; 7] = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled", "dead"];
 
 /// Kinds whose jobs carry recipients: in a campaign that is over they are not run again, the campaign's own retry-failed is the way.
-const CARRYING: [&str; 2] = ["LaunchCampaign", "SendChunk"];
+pub(crate) const CARRYING: [&str; 2] = ["LaunchCampaign", "SendChunk"];
+
+/// Which of the dead are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Dead {
+    /// In this lane.
+    pub lane: Option<Lane>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// This one.
+    pub id: Option<Uuid>,
+    /// Dead since then or later, by the database's clock.
+    pub since: Option<DateTime<Utc>>,
+}
 
 /// Whose jobs are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,12 +185,12 @@ pub async fn retry(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Res
     }
 }
 
-/// Puts every dead job of the extent back in line, but for those of campaigns that are over and those whose key is taken by a job
-/// that is alive. Answers how many.
+/// Puts the chosen dead jobs of the extent back in line, but for those whose key is taken by a job that is alive and those whose
+/// recipients are accounted for: the campaign is over, or the chunk is settled. Answers how many.
 ///
 /// # Errors
 /// The database failed.
-pub async fn requeue_dead(connection: &mut PgConnection, extent: Extent, lane: Option<Lane>, kind: Option<&str>) -> Result<u64> {
+pub async fn requeue_dead(connection: &mut PgConnection, extent: Extent, choice: &Dead) -> Result<u64> {
     let workspace_id = match extent {
         Extent::Workspace(id) => Some(id),
         Extent::Everything => None,
@@ -185,7 +199,9 @@ pub async fn requeue_dead(connection: &mut PgConnection, extent: Extent, lane: O
         "WITH dead AS MATERIALIZED (
              SELECT j.id, j.kind, j.unique_key FROM jobs j
              WHERE j.state = 'dead' AND ($1::uuid IS NULL OR j.workspace_id = $1) AND ($2::text IS NULL OR j.lane = $2)
-               AND ($3::text IS NULL OR j.kind = $3)
+               AND ($3::text IS NULL OR j.kind = $3) AND ($5::uuid IS NULL OR j.id = $5)
+               AND ($6::timestamptz IS NULL OR j.finished_at >= $6)
+               AND NOT EXISTS (SELECT 1 FROM chunks k WHERE k.id = j.id AND k.finished_at IS NOT NULL)
                AND (j.campaign_id IS NULL OR j.kind <> ALL ($4) OR EXISTS (
                      SELECT 1 FROM campaigns c WHERE c.id = j.campaign_id AND c.state IN ('sending', 'paused')))
                AND NOT EXISTS (
@@ -198,9 +214,11 @@ pub async fn requeue_dead(connection: &mut PgConnection, extent: Extent, lane: O
          FROM chosen WHERE j.id = chosen.id",
     )
     .bind(workspace_id)
-    .bind(lane.map(Lane::name))
-    .bind(kind)
+    .bind(choice.lane.map(Lane::name))
+    .bind(&choice.kind)
     .bind(CARRYING.as_slice())
+    .bind(choice.id)
+    .bind(choice.since)
     .execute(connection)
     .await
     .map_err(|error| match Error::constraint(&error) {
@@ -262,7 +280,7 @@ mod tests {
         }
         let sending = campaign(&stage, workspace, "sending").await;
         let chunk = dead(&stage, workspace, "SendChunk", Some(sending), None).await;
-        assert_eq!(requeue_dead(&mut connection, Extent::Everything, None, None).await.expect("requeued"), 1);
+        assert_eq!(requeue_dead(&mut connection, Extent::Everything, &Dead::default()).await.expect("requeued"), 1);
         let job = find(&mut connection, scope, chunk).await.expect("a job");
         assert_eq!((job.state.as_str(), job.attempt), ("queued", 0));
         assert!(matches!(cancel(&mut connection, scope, chunk).await, Err(Error::Conflict(_))));
@@ -276,8 +294,9 @@ mod tests {
         let older = dead(&stage, workspace, "Tidy", None, Some("daily")).await;
         let newer = dead(&stage, workspace, "Tidy", None, Some("daily")).await;
         let extent = Extent::Workspace(workspace);
-        assert_eq!(requeue_dead(&mut connection, extent, Some(Lane::Bulk), Some("Tidy")).await.expect("requeued"), 1);
-        assert_eq!(requeue_dead(&mut connection, extent, None, None).await.expect("requeued"), 0);
+        let tidy = Dead { lane: Some(Lane::Bulk), kind: Some("Tidy".to_owned()), ..Dead::default() };
+        assert_eq!(requeue_dead(&mut connection, extent, &tidy).await.expect("requeued"), 1);
+        assert_eq!(requeue_dead(&mut connection, extent, &Dead::default()).await.expect("requeued"), 0);
         assert_eq!(find(&mut connection, Scope::client(workspace), newer).await.expect("a job").state, "queued");
         let error = retry(&mut connection, Scope::client(workspace), older).await.expect_err("its key is taken");
         assert_eq!(error.to_string(), "another Tidy job for the same thing is alive");

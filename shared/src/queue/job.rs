@@ -34,6 +34,7 @@ pub struct Job {
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    pub trace: Option<String>,
 }
 
 /// How a job is enqueued; what is not said is the kind's default.

@@ -75,7 +75,8 @@ pub async fn reconcile(pool: &PgPool, lease_seconds: u64) -> Result<Reconciled> 
                  finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR deliveries >= $2 THEN now() END,
                  last_error = CASE WHEN deliveries >= $2
                      THEN 'poison: its worker died ' || deliveries || ' times in a row without progress' ELSE 'its worker died' END,
-                 lease_owner = NULL, lease_until = NULL, updated_at = now()
+                 -- Its next run has waited since now, not since before the run that was lost.
+                 run_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = now()
              FROM lost WHERE j.id = lost.id
              RETURNING j.id, j.lease_epoch, j.state),
          noted AS (

@@ -4,5 +4,6 @@
 mod architecture;
 mod fairness;
 mod ledger;
+mod operations;
 mod queue;
 mod retry;

@@ -11,6 +11,7 @@ use shared::{
     PgPool,
     campaigns::standing,
     deliveries::destination::{self, Destination},
+    operations::sending::{self, Hold},
     routes::usable::{self, Usable},
     vault::Vault,
 };
@@ -69,6 +70,7 @@ pub struct Guide {
     destinations: RwLock<Arc<HashMap<String, Destination>>>,
     roads: RwLock<Arc<Vec<Arc<Road>>>>,
     stopped: RwLock<Arc<HashSet<Uuid>>>,
+    hold: RwLock<Option<Hold>>,
     watched: Mutex<HashMap<Uuid, usize>>,
 }
 
@@ -82,6 +84,7 @@ impl Guide {
             destinations: RwLock::default(),
             roads: RwLock::default(),
             stopped: RwLock::default(),
+            hold: RwLock::default(),
             watched: Mutex::default(),
         }
     }
@@ -98,10 +101,16 @@ impl Guide {
         self.roads.read().clone()
     }
 
-    /// Whether the campaign must not start another message.
+    /// Whether the campaign must not start another message: it is stopped itself, or all sending is held.
     #[must_use]
     pub fn is_stopped(&self, campaign_id: Uuid) -> bool {
-        self.stopped.read().contains(&campaign_id)
+        self.hold.read().is_some() || self.stopped.read().contains(&campaign_id)
+    }
+
+    /// What holds all sending back, if anything does.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        *self.hold.read()
     }
 
     /// Watches a campaign while the answer lives.
@@ -116,6 +125,11 @@ impl Guide {
     /// # Errors
     /// The database failed; what was known stays.
     pub async fn look(&self) -> Result<(), shared::error::Error> {
+        let hold = sending::hold(&self.pool).await?;
+        let before = std::mem::replace(&mut *self.hold.write(), hold);
+        if before != hold {
+            tell(hold);
+        }
         let watched: Vec<Uuid> = self.watched.lock().keys().copied().collect();
         if !watched.is_empty() {
             let stopped = standing::stopped(&self.pool, &watched).await?;
@@ -141,6 +155,20 @@ impl Guide {
                 tracing::warn!(%error, "could not look up routes, destinations and stopped campaigns");
             }
         }
+    }
+}
+
+/// Once a change, and loudly where a person has to act.
+fn tell(hold: Option<Hold>) {
+    match hold {
+        Some(Hold::Restored) => tracing::error!(
+            "this database is a copy: a restored backup, a promoted standby or a moved cluster; nothing is sent until a person has made \
+             sure that the original sends no more and runs mochila-worker confirm-restore"
+        ),
+        Some(Hold::Everything | Hold::Campaigns) => {
+            tracing::warn!(?hold, "an operator has paused sending; mochila-worker resume-sending ends that");
+        }
+        None => tracing::info!("sending goes on"),
     }
 }
 

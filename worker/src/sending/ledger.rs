@@ -7,6 +7,7 @@ use shared::{
     database::{self, Connection},
     deliveries::ledger::{self, Admission, Admitted, Outcome},
     error::Error,
+    operations::installation,
     settings,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -72,8 +73,10 @@ async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
         let begun = std::time::Instant::now();
         // The same statement again recognises its own rows.
         let admitted = loop {
-            match line.connection().await {
-                Ok(connection) => match in_time(ledger::admit(connection, &rows)).await {
+            match line.connection_of_the_original().await {
+                // A copy of the database has come into its place: nobody is admitted, and the next batch looks again.
+                Ok(None) => break Vec::new(),
+                Ok(Some(connection)) => match in_time(ledger::admit(connection, &rows)).await {
                     Ok(admitted) => break admitted,
                     Err(error) => line.lost("admit", &error).await,
                 },
@@ -148,6 +151,16 @@ impl Line {
             }
         };
         Ok(self.connection.insert(connection))
+    }
+
+    /// As [`Self::connection`], unless what it leads to is a copy of the database that nobody has confirmed. Asked once a connection: a
+    /// database cannot be exchanged under one.
+    async fn connection_of_the_original(&mut self) -> Result<Option<&mut Connection>, Error> {
+        if self.connection.is_none() && in_time(installation::is_copy(self.connection().await?)).await? {
+            self.connection = None;
+            return Ok(None);
+        }
+        self.connection().await.map(Some)
     }
 
     async fn lost(&mut self, step: &str, error: &Error) {

@@ -39,6 +39,17 @@ impl House {
             .expect("a worker")
     }
 
+    /// Waits until the worker knows that sending is held and none of its runs is left. Answers what the mail server has received.
+    pub async fn until_still(&self, worker: &Process) -> u64 {
+        for _ in 0..600 {
+            if worker.desk().post.guide.hold().is_some() && worker.desk().heart.count() == 0 {
+                return self.sink.counts.stats().received;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("still at work after half a minute: {} runs", worker.desk().heart.count());
+    }
+
     /// FLUSHALL, of this test's keys alone: other tests run beside it.
     pub async fn flush_redis(&self) {
         let client = redis::Client::open(self.stage.settings.redis.url.expose()).expect("an address");

@@ -1,5 +1,6 @@
 //! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
 
 mod house;
+mod operations;
 mod sending;
 mod session;

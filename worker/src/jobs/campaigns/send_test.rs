@@ -1,7 +1,10 @@
 //! Sends the campaign's mail to a few addresses, to look at it. The ledger knows nothing of it.
 
 use serde_json::json;
-use shared::campaigns::{payload::SendTest, standing, template::Recipient};
+use shared::{
+    campaigns::{payload::SendTest, standing, template::Recipient},
+    operations::sending::Hold,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -22,6 +25,9 @@ impl Run for SendTest {
         };
         let mut answers = Vec::new();
         for to in &self.to {
+            if context.post.guide.hold().is_some_and(Hold::holds_critical) && answers.is_empty() {
+                return Err(Failure::Yield(std::time::Duration::from_secs(1), None));
+            }
             let mut mail = Vec::new();
             let nobody = Uuid::now_v7();
             let url = context.post.links.unsubscribe_url(self.campaign_id, nobody);

@@ -1,0 +1,98 @@
+//! The switch that holds all sending back, and the confirmation of a restored copy. For admins.
+
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::operations::{
+    installation,
+    sending::{self, Hold, Standing},
+};
+
+use crate::{caller::Caller, error::ApiResult, extract::Json, state::AppState};
+
+/// `/sending`.
+pub fn router() -> Router<AppState> {
+    Router::new().route("/sending", get(one).put(set)).route("/sending/confirm-restore", post(confirm_restore))
+}
+
+/// Whether mails go out, and why not.
+#[derive(Serialize, utoipa::ToSchema)]
+struct SendingBody {
+    /// Nothing holds any mail back.
+    sending: bool,
+    /// `campaigns`: account mail and tests go out. `everything`: nothing goes out. `restored`: this database is a copy that nobody has
+    /// confirmed, and nothing goes out.
+    #[schema(value_type = Option<String>, example = "campaigns")]
+    held: Option<Hold>,
+    /// What the operator said who paused it.
+    #[schema(example = "the relay is being moved")]
+    reason: Option<String>,
+    /// Since when an operator holds it back.
+    paused_at: Option<DateTime<Utc>>,
+}
+
+impl From<Standing> for SendingBody {
+    fn from(standing: Standing) -> Self {
+        Self { sending: standing.hold.is_none(), held: standing.hold, reason: standing.reason, paused_at: standing.paused_at }
+    }
+}
+
+/// Whether mails go out
+#[utoipa::path(
+    get, path = "/sending", tag = "sending", operation_id = "get_sending",
+    responses((status = 200, description = "What holds now", body = SendingBody)),
+    security(("bearer" = ["admin"]))
+)]
+async fn one(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<SendingBody>> {
+    caller.require_admin()?;
+    Ok(Json(sending::standing(&mut *state.pool.acquire().await?).await?.into()))
+}
+
+/// Whether an operator holds mails back.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SwitchBody {
+    /// True holds them back, over all workers, within 5 s.
+    paused: bool,
+    /// Account mail and tests too.
+    #[serde(default)]
+    everything: bool,
+    /// For whoever looks next; 500 characters at most.
+    #[schema(max_length = 500, example = "the relay is being moved")]
+    reason: Option<String>,
+}
+
+/// Hold all mails back, or let them go
+#[utoipa::path(
+    put, path = "/sending", tag = "sending", operation_id = "set_sending", request_body = SwitchBody,
+    responses((status = 200, description = "What holds now", body = SendingBody)),
+    security(("bearer" = ["admin"]))
+)]
+async fn set(State(state): State<AppState>, caller: Caller, Json(body): Json<SwitchBody>) -> ApiResult<Json<SendingBody>> {
+    caller.require_admin()?;
+    let mut connection = state.pool.acquire().await?;
+    if body.paused {
+        sending::pause(&mut connection, body.everything, body.reason.as_deref()).await?;
+    } else {
+        sending::resume(&mut connection).await?;
+    }
+    Ok(Json(sending::standing(&mut connection).await?.into()))
+}
+
+/// Say that this database, a restored copy, is the one that sends
+#[utoipa::path(
+    post, path = "/sending/confirm-restore", tag = "sending", operation_id = "confirm_restore",
+    responses((status = 200, description = "What holds now; the same where there was nothing to confirm", body = SendingBody)),
+    security(("bearer" = ["admin"]))
+)]
+async fn confirm_restore(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<SendingBody>> {
+    caller.require_admin()?;
+    if installation::confirm(&state.pool).await? {
+        tracing::warn!(user.id = %caller.user_id, "a restored copy was confirmed: it sends from now on");
+    }
+    Ok(Json(sending::standing(&mut *state.pool.acquire().await?).await?.into()))
+}
