@@ -47,7 +47,7 @@ impl payload::Job for SendReset {
 }
 
 async fn enqueue<P: payload::Job>(stage: &Stage, payload: P, options: Enqueue) -> Uuid {
-    job::enqueue(&mut *stage.pool.acquire().await.unwrap(), &payload, options).await.unwrap()
+    job::enqueue(&mut stage.pool.acquire().await.unwrap(), &payload, options).await.unwrap()
 }
 
 fn claim(lane: Lane, hint: Option<Uuid>) -> Claim {
@@ -59,11 +59,11 @@ async fn taken(stage: &Stage, lane: Lane, hint: Option<Uuid>) -> Option<String> 
 }
 
 async fn pause(stage: &Stage, everything: bool) {
-    sending::pause(&mut *stage.pool.acquire().await.unwrap(), everything, Some("the relay is being moved")).await.unwrap();
+    sending::pause(&mut stage.pool.acquire().await.unwrap(), everything, Some("the relay is being moved")).await.unwrap();
 }
 
 async fn resume(stage: &Stage) -> bool {
-    sending::resume(&mut *stage.pool.acquire().await.unwrap()).await.unwrap()
+    sending::resume(&mut stage.pool.acquire().await.unwrap()).await.unwrap()
 }
 
 #[tokio::test]
