@@ -125,7 +125,9 @@ section!(Sending {
     timeouts: Timeouts,
     retry: Retry,
     slowdown: Slowdown,
+    breaker: Breaker,
 });
+section!(Breaker { failures: usize, window_seconds: f64, pause_seconds: f64, longest_pause_seconds: f64, probe_seconds: f64 });
 section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
 section!(Retry { first_seconds: f64, factor: f64, jitter: f64, longest_seconds: f64, expire_seconds: f64 });
 section!(Slowdown {
@@ -193,6 +195,11 @@ impl Settings {
         }
         if self.sending.look_ahead == 0 || self.sending.connections == 0 {
             return Err("settings: sending.look_ahead and connections must be at least 1".to_owned());
+        }
+        let breaker = &self.sending.breaker;
+        let pauses = [breaker.window_seconds, breaker.pause_seconds, breaker.longest_pause_seconds, breaker.probe_seconds];
+        if breaker.failures == 0 || pauses.iter().any(|seconds| !(*seconds > 0.0 && *seconds <= 86_400.0)) {
+            return Err("settings: sending.breaker.failures must be at least 1, its seconds between 0 and 86400".to_owned());
         }
         Ok(())
     }

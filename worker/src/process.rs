@@ -62,6 +62,7 @@ impl Process {
         let own = database::pool(&own, "mochila-heart")?;
         tasks.spawn(heart.clone().run(own.clone(), settings.queue.clone(), lanes.clone(), over.clone()));
         tasks.spawn(post.guide.clone().run(over.clone()));
+        tasks.spawn(post.health.clone().run(post.guide.clone(), post.wires.clone(), over.clone()));
         tasks.spawn(post.wires.leases.clone().run(over.clone()));
         tasks.spawn({
             let (post, over) = (post.clone(), over.clone());

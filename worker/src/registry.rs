@@ -8,6 +8,7 @@ use shared::{
     campaigns::payload::{CancelRecipients, LaunchCampaign, RetryRecipients, SendTest},
     deliveries::payload::SendChunk,
     imports::payload::LoadContacts,
+    routes::payload::CheckRoute,
 };
 
 use crate::run::{Context, Failure, Outcome, Run};
@@ -28,6 +29,7 @@ impl Registry {
             .with::<SendChunk>()
             .with::<SendTest>()
             .with::<LoadContacts>()
+            .with::<CheckRoute>()
     }
 
     fn with<J: Run>(mut self) -> Self {

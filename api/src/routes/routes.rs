@@ -1,11 +1,22 @@
 //! Routes of mail: where the house's relays are. For admins.
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+    routing::{get, post},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::{
     page::{Page, PageRequest},
-    routes::route::{self, Change, NewRoute, Route, Tls},
+    queue::lane::Lane,
+    routes::{
+        health::Health,
+        payload,
+        route::{self, Change, NewRoute, Tls},
+        standing::{self, Standing},
+    },
     settings::Secret,
 };
 use uuid::Uuid;
@@ -19,7 +30,10 @@ use crate::{
 
 /// `/routes`.
 pub fn router() -> Router<AppState> {
-    Router::new().route("/routes", get(page).post(create)).route("/routes/{id}", get(one).patch(change).delete(disable))
+    Router::new()
+        .route("/routes", get(page).post(create))
+        .route("/routes/{id}", get(one).patch(change).delete(disable))
+        .route("/routes/{id}/check", post(check))
 }
 
 /// A route as it is told: never with its password.
@@ -36,12 +50,40 @@ struct RouteBody {
     rate_per_second: Option<f64>,
     weight: i32,
     disabled_at: Option<DateTime<Utc>>,
+    health: HealthBody,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
 
-impl From<Route> for RouteBody {
-    fn from(route: Route) -> Self {
+/// How a route does, as all workers together find it.
+#[derive(Serialize, utoipa::ToSchema)]
+struct HealthBody {
+    /// `closed`: it is used; `open`: it is not, because its connections fail; `half_open`: one connection tries it.
+    #[schema(examples("closed"))]
+    state: String,
+    /// Since when.
+    since: Option<DateTime<Utc>>,
+    /// When the next connection may try it.
+    retry_at: Option<DateTime<Utc>>,
+    /// Failures since it last carried a message.
+    failures: i64,
+    /// The last thing that went wrong.
+    last_error: Option<String>,
+    /// When.
+    last_failure_at: Option<DateTime<Utc>>,
+    /// When it last carried a message or answered a check, to a few seconds.
+    last_success_at: Option<DateTime<Utc>>,
+}
+
+impl From<Health> for HealthBody {
+    fn from(health: Health) -> Self {
+        let Health { state, since, retry_at, failures, last_error, last_failure_at, last_success_at } = health;
+        Self { state, since, retry_at, failures, last_error, last_failure_at, last_success_at }
+    }
+}
+
+impl From<Standing> for RouteBody {
+    fn from(Standing { route, health }: Standing) -> Self {
         Self {
             id: route.id,
             name: route.name,
@@ -54,6 +96,7 @@ impl From<Route> for RouteBody {
             rate_per_second: route.rate_per_second,
             weight: route.weight,
             disabled_at: route.disabled_at,
+            health: health.into(),
             created_at: route.created_at,
             updated_at: route.updated_at,
         }
@@ -101,8 +144,9 @@ async fn create(
     caller.require_admin()?;
     let NewBody { name, _kind: Kind::Relay, url, username, password, tls, max_connections, rate_per_second, weight } = body;
     let new = NewRoute { name, url, username, password, tls, max_connections, rate_per_second, weight };
-    let created = route::create(&mut *state.pool.acquire().await?, &state.vault, new).await?;
-    Ok((StatusCode::CREATED, Json(created.into())))
+    let mut connection = state.pool.acquire().await?;
+    let created = route::create(&mut connection, &state.vault, new).await?;
+    Ok((StatusCode::CREATED, Json(standing::of(&mut connection, created).await?.into())))
 }
 
 #[derive(Deserialize)]
@@ -115,12 +159,12 @@ struct RoutesQuery {
 async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query<RoutesQuery>) -> ApiResult<Json<Page<RouteBody>>> {
     caller.require_admin()?;
     let request = PageRequest::new(query.page, query.limit)?;
-    Ok(Json(route::page(&state.pool, request).await?.map(RouteBody::from)))
+    Ok(Json(standing::page(&state.pool, request).await?.map(RouteBody::from)))
 }
 
 async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<RouteBody>> {
     caller.require_admin()?;
-    Ok(Json(route::find(&mut *state.pool.acquire().await?, id).await?.into()))
+    Ok(Json(standing::find(&mut *state.pool.acquire().await?, id).await?.into()))
 }
 
 #[derive(Deserialize)]
@@ -156,6 +200,7 @@ async fn change(
     let change = Change { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled };
     let mut transaction = state.pool.begin().await?;
     let changed = route::change(&mut transaction, &state.vault, id, change).await?;
+    let changed = standing::of(&mut transaction, changed).await?;
     transaction.commit().await?;
     Ok(Json(changed.into()))
 }
@@ -165,4 +210,37 @@ async fn disable(State(state): State<AppState>, caller: Caller, Path(id): Path<U
     caller.require_admin()?;
     route::disable(&mut *state.pool.acquire().await?, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The job that looks.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CheckBody {
+    /// Its result says `reachable`, and `error` where it is not.
+    job_id: Uuid,
+}
+
+/// Asks a worker to open a session with the relay and to end it again.
+///
+/// A route that was out of use because its connections failed is used again if this goes well.
+#[utoipa::path(
+    post,
+    path = "/routes/{id}/check",
+    tag = "routes",
+    operation_id = "check_route",
+    params(("id" = Uuid, Path, description = "The route")),
+    responses((status = 202, description = "A job looks; poll it", body = CheckBody,
+               headers(("Location" = String, description = "`/api/v1/jobs/{id}`")))),
+    security(("bearer" = ["admin"])),
+)]
+async fn check(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> ApiResult<(StatusCode, [(HeaderName, String); 1], Json<CheckBody>)> {
+    caller.require_admin()?;
+    let mut transaction = state.pool.begin().await?;
+    let job_id = payload::check(&mut transaction, id).await?;
+    transaction.commit().await?;
+    state.ring(Lane::Critical);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/api/v1/jobs/{job_id}"))], Json(CheckBody { job_id })))
 }

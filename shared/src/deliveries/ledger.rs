@@ -155,6 +155,8 @@ pub struct Outcome {
     pub contact_id: Uuid,
     /// Which attempt.
     pub attempt_id: i64,
+    /// The way that it took: after a failover not the one of its admission.
+    pub route_id: Uuid,
     /// How it ended.
     pub state: State,
     /// The attempt never started and does not count.
@@ -183,15 +185,16 @@ pub async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Resu
         "WITH o AS MATERIALIZED (
              SELECT o.*, c.state AS campaign_state
              FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::smallint[], $7::text[], $8::text[],
-                         $9::text[], $10::float8[])
-                 AS o (campaign_id, contact_id, attempt_id, state, released, smtp_code, enhanced_code, response, reason, delay)
+                         $9::text[], $10::float8[], $11::uuid[])
+                 AS o (campaign_id, contact_id, attempt_id, state, released, smtp_code, enhanced_code, response, reason, delay,
+                       route_id)
              JOIN campaigns c ON c.id = o.campaign_id),
          moved AS (
              UPDATE deliveries d SET
                  state = CASE WHEN o.state = 'deferred' AND o.campaign_state = 'cancelled' THEN 'cancelled' ELSE o.state END,
                  attempts = d.attempts - o.released::int,
                  smtp_code = o.smtp_code, enhanced_code = o.enhanced_code, response = o.response, reason = o.reason,
-                 last_attempt_at = now(),
+                 route_id = o.route_id, last_attempt_at = now(),
                  next_attempt_at = CASE WHEN o.state = 'deferred' AND o.campaign_state IS DISTINCT FROM 'cancelled'
                      THEN now() + make_interval(secs => o.delay) END,
                  updated_at = now()
@@ -214,6 +217,7 @@ pub async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Resu
     .bind(column(outcomes, |o| o.response.as_deref()))
     .bind(column(outcomes, |o| o.reason))
     .bind(column(outcomes, |o| o.delay_seconds))
+    .bind(column(outcomes, |o| o.route_id))
     .fetch_one(connection)
     .await?;
     Ok(u64::try_from(moved).unwrap_or(0))

@@ -1,6 +1,6 @@
 //! The bell: how much there is to do in a lane, and what has become due.
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::lane::Lane;
 use crate::error::Result;
@@ -19,6 +19,26 @@ pub async fn promote(pool: &PgPool) -> Result<u64> {
     .await?
     .rows_affected();
     Ok(promoted)
+}
+
+/// Makes jobs due that wait because of what their error begins with: the reason is gone. At most 2,000 at a time; the others come by
+/// themselves.
+///
+/// # Errors
+/// The database failed.
+pub async fn bring_forward(connection: &mut PgConnection, lane: Lane, reason: &str) -> Result<u64> {
+    let brought = sqlx::query(
+        "UPDATE jobs SET run_at = clock_timestamp(), updated_at = now()
+         WHERE id IN (SELECT id FROM jobs WHERE state = 'scheduled' AND run_at > clock_timestamp() AND lane = $1
+                        AND starts_with(last_error, $2)
+                      ORDER BY run_at LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED)",
+    )
+    .bind(lane.name())
+    .bind(reason)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(brought)
 }
 
 /// Jobs of the lane that a claim would give out now, counted up to `limit`: those of paused campaigns, cooling destinations,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::relay_url::RelayUrl;
+use super::{health, relay_url::RelayUrl};
 use crate::{
     error::{Error, FieldError, Result},
     page::{Page, PageRequest},
@@ -205,6 +205,7 @@ pub async fn change(connection: &mut PgConnection, vault: &Vault, id: Uuid, chan
         return Err(Error::invalid("password", "must be given again, or null, when the url names another host"));
     }
     let sealed = seal(vault, id, checked.password.as_deref())?;
+    health::try_at_once(connection, id).await?;
     sqlx::query_as(
         "UPDATE routes SET name = $2, url = $3, username = $4,
              password_sealed = CASE WHEN $5 IS NOT NULL THEN $5 WHEN $6 THEN password_sealed END,

@@ -78,6 +78,7 @@ impl Desk {
             campaign_id: self.fixture.campaign_id,
             contact_id: self.waiting[index].contact_id,
             attempt_id,
+            route_id: Uuid::nil(),
             state,
             released: false,
             smtp_code: Some(250),
@@ -313,4 +314,68 @@ async fn the_deferred_of_a_cancelled_campaign_do_not_come_round() {
     assert_eq!(sweeping.await.unwrap().unwrap(), sweep::Swept::default());
     assert_eq!(sweep::deferred(&desk.stage.pool, &desk.stage.settings.sending).await.unwrap().cancelled, 2);
     assert_eq!(desk.tally().await.cancelled, 2);
+}
+
+#[tokio::test]
+async fn an_admission_whose_answer_was_lost_before_a_pause_is_given_back() {
+    let mut desk = desk().await;
+    let asked = [desk.ask(0, 1)];
+    assert_eq!(admit(&mut desk.connection, &asked).await.len(), 1);
+    // The answer is lost, a person pauses, the worker asks again and hears nothing of its own row: it says that it started nothing.
+    desk.stage.execute("UPDATE campaigns SET state = 'paused'").await;
+    assert_eq!(admit(&mut desk.connection, &asked).await, []);
+    assert_eq!(desk.tally().await.in_flight, 1);
+    let released = Outcome { released: true, ..desk.outcome(0, 1, State::Deferred) };
+    assert_eq!(ledger::record(&mut desk.connection, std::slice::from_ref(&released)).await.unwrap(), 1);
+    assert_eq!(ledger::record(&mut desk.connection, &[released]).await.unwrap(), 0, "told twice");
+    let tally = desk.tally().await;
+    assert_eq!((tally.in_flight, tally.deferred, tally.unknown), (0, 1, 0), "{tally:?}");
+    // After the pause it has all its attempts, and one mail.
+    desk.stage.execute("UPDATE campaigns SET state = 'sending'").await;
+    assert_eq!(sweep::deferred(&desk.stage.pool, &desk.stage.settings.sending).await.unwrap().due, 1);
+    let attempts = desk.stage.number("SELECT sum(attempts)::bigint FROM deliveries", Uuid::nil()).await;
+    assert_eq!(attempts, 0);
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_had_in_flight_in_a_cancelled_campaign_is_in_doubt_once_its_lease_is_over() {
+    let mut desk = desk().await;
+    let asked = [desk.ask(0, 1), desk.ask(1, 2)];
+    admit(&mut desk.connection, &asked).await;
+    // Cancelled, with the chunk finished, while its worker is still on the wire.
+    desk.stage
+        .execute(
+            "UPDATE campaigns SET state = 'cancelled', updated_at = now() - interval '1 minute';
+             UPDATE chunks SET finished_at = now();
+             UPDATE deliveries SET updated_at = now() - interval '1 minute'",
+        )
+        .await;
+    finish::settle_cancelled(&desk.stage.pool, 20).await.unwrap();
+    assert_eq!(desk.tally().await.in_flight, 2, "a run that lives will say how it ended");
+    // Then it is killed: the next claim is of a finished chunk, and still says what was in flight.
+    desk.requeue().await;
+    let again = take(&desk.stage).await.unwrap();
+    let chunk = chunk::find(&desk.stage.pool, again.id).await.unwrap();
+    assert!(chunk.finished);
+    let by_claim = doubt::earlier_runs(&desk.stage.pool, &chunk, Lease { job_id: again.id, epoch: again.lease_epoch });
+    assert_eq!(by_claim.await.unwrap(), 2);
+    assert_eq!(desk.tally().await.unknown, 2);
+}
+
+#[tokio::test]
+async fn no_claim_is_needed_to_settle_what_was_in_flight_in_a_cancelled_campaign() {
+    let mut desk = desk().await;
+    let asked = [desk.ask(0, 1), desk.ask(1, 2)];
+    admit(&mut desk.connection, &asked).await;
+    desk.stage
+        .execute(
+            "UPDATE campaigns SET state = 'cancelled', updated_at = now() - interval '1 minute';
+             UPDATE deliveries SET updated_at = now() - interval '1 minute';
+             UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE state = 'running'",
+        )
+        .await;
+    finish::settle_cancelled(&desk.stage.pool, 20).await.unwrap();
+    finish::settle_cancelled(&desk.stage.pool, 20).await.unwrap();
+    let tally = desk.tally().await;
+    assert_eq!((tally.in_flight, tally.unknown), (0, 2), "{tally:?}");
 }

@@ -7,3 +7,4 @@ mod ledger;
 mod operations;
 mod queue;
 mod retry;
+mod route_health;

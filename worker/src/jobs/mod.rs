@@ -3,3 +3,4 @@
 pub mod campaigns;
 pub mod deliveries;
 pub mod imports;
+pub mod routes;

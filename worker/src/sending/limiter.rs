@@ -16,11 +16,14 @@ use super::guide::Road;
 
 /// Tokens of a purchase without any limit: Redis is asked all the same, so that its absence is noticed.
 const UNLIMITED: u32 = 200;
+/// What a refusal asks to wait at least.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// A purchase is good for so long.
 const GOOD_FOR: Duration = Duration::from_millis(500);
 
 /// Keys: one bucket a level, each holding its theoretical arrival time in microseconds. Arguments: wanted, then per level the interval of
 /// a token and the burst, both in microseconds. Answers {granted, microseconds to wait, level that refused}. A negative `wanted` gives back.
+/// A bucket that is not there begins with one token and no burst: after a flush nobody knows what was sold just before.
 const TAKE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -29,8 +32,9 @@ local granted, wait, level = wanted, 0, 0
 local tats = {}
 for i = 1, #KEYS do
     local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
-    local tat = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), now)
-    tats[i] = tat
+    local kept = redis.call('GET', KEYS[i])
+    local tat = kept and math.max(tonumber(kept), now) or now + burst - interval
+    tats[i] = (kept or wanted > 0) and tat
     if wanted > 0 then
         local room = math.floor((now + burst - tat) / interval)
         if room < granted then granted = math.max(room, 0) end
@@ -40,8 +44,10 @@ end
 if granted ~= 0 then
     for i = 1, #KEYS do
         local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
-        local tat = tats[i] + granted * interval
-        redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil(math.max(tat - now + burst, 0) / 1000) + 1000)
+        if tats[i] then
+            local tat = tats[i] + granted * interval
+            redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil(math.max(tat - now + burst, 0) / 1000) + 1000)
+        end
     end
 end
 return {granted, math.ceil(wait), level}";
@@ -65,6 +71,8 @@ struct Purchase {
     tokens: u32,
     bought: Option<Instant>,
     levels: Vec<Level>,
+    /// There is nothing to be had before this: Redis need not be asked again for each sender that waits.
+    refused: Option<(Instant, bool)>,
 }
 
 #[derive(Clone)]
@@ -105,6 +113,10 @@ impl Limiter {
             purchase.tokens -= 1;
             return Ok(Take::Granted);
         }
+        if let Some((until, by_destination)) = purchase.refused.filter(|(until, _)| *until > Instant::now()) {
+            return Ok(Take::Refused { wait: until.saturating_duration_since(Instant::now()).max(SHORTEST_WAIT), by_destination });
+        }
+        purchase.refused = None;
         self.give_back(&mut purchase).await?;
         let rates = [
             (format!("route:{}", road.id), road.rate_per_second),
@@ -116,12 +128,12 @@ impl Limiter {
         let (granted, wait_us, refused) = self.call(&levels, i64::from(wanted)).await?;
         if granted < 1 {
             let by_destination = levels.get(usize::try_from(refused - 1).unwrap_or(0)).is_some_and(|l| l.key.contains(":domain:"));
-            return Ok(Take::Refused {
-                wait: Duration::from_micros(u64::try_from(wait_us).unwrap_or(0).max(1_000)),
-                by_destination,
-            });
+            let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).max(SHORTEST_WAIT);
+            purchase.refused = Some((Instant::now() + wait.min(GOOD_FOR), by_destination));
+            return Ok(Take::Refused { wait, by_destination });
         }
-        *purchase = Purchase { tokens: u32::try_from(granted).unwrap_or(1) - 1, bought: Some(Instant::now()), levels };
+        *purchase =
+            Purchase { tokens: u32::try_from(granted).unwrap_or(1) - 1, bought: Some(Instant::now()), levels, refused: None };
         Ok(Take::Granted)
     }
 

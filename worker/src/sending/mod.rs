@@ -2,12 +2,15 @@
 //!
 //! Read [`turn`] first: what one run of a chunk does, with a [`sender`] on each wire; [`verdict`] and [`schedule`] say what an answer means
 //! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
-//! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`leases`] (how many connections a route or a destination
+//! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
+//! routes work), [`leases`] (how many connections a route or a destination
 //! has over all processes), [`guide`] (what holds now: destinations, routes, stopped campaigns) and [`feedback`] (what the replies teach).
 
+pub mod breaker;
 pub mod composer;
 pub mod feedback;
 pub mod guide;
+pub mod health;
 pub mod leases;
 pub mod ledger;
 pub mod limiter;
@@ -15,6 +18,7 @@ pub mod schedule;
 pub mod sender;
 pub mod turn;
 pub mod verdict;
+pub mod ways;
 pub mod wires;
 
 use std::sync::Arc;
@@ -32,7 +36,11 @@ pub struct Post {
     /// Admissions and outcomes.
     pub ledger: ledger::Ledger,
     /// Connections.
-    pub wires: wires::Wires,
+    pub wires: Arc<wires::Wires>,
+    /// Which routes work.
+    pub health: Arc<health::Health>,
+    /// Which route a chunk takes.
+    pub ways: ways::Ways,
     /// Tokens.
     pub limiter: limiter::Limiter,
     /// What holds now.
@@ -55,9 +63,12 @@ impl Post {
         let links = Links::from_settings(settings).map_err(anyhow::Error::msg)?;
         let guide = Arc::new(guide::Guide::new(pool.clone(), vault));
         let leases = leases::Leases::new(keyspace.clone());
+        let health = Arc::new(health::Health::new(pool.clone(), settings.sending.breaker.clone()));
         Ok(Self {
             ledger: ledger::Ledger::start(settings.database.clone()),
-            wires: wires::Wires::new(settings, leases),
+            wires: Arc::new(wires::Wires::new(settings, leases, health.clone())),
+            ways: ways::Ways::new(guide.clone(), health.clone()),
+            health,
             limiter: limiter::Limiter::new(keyspace.clone()),
             feedback: feedback::Feedback::start(pool.clone(), settings.sending.slowdown.clone(), guide.clone(), over.clone()),
             guide,

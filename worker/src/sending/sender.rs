@@ -1,7 +1,11 @@
 //! One wire's loop: admissions ahead, one message after another, outcomes behind. A message holds a permit of the wire's window from
 //! before its admission until its outcome is committed, so that a crash leaves at most a window's worth in doubt per connection.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use shared::{
     campaigns::template,
@@ -14,15 +18,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
 use super::{
-    turn::{Halt, Next, Turn},
+    breaker::Event,
+    limiter::Take,
+    turn::{FailOver, Halt, Next, SHORT_WAIT, Turn},
     verdict::{Judgement, judge},
     wires::Wire,
 };
 use crate::clients::smtp::Sent;
 
+/// Kept connections in a row that turn out to be closed.
+const STALE: usize = 3;
+
 struct Ahead {
     recipient: Recipient,
     attempt_id: i64,
+    /// The route whose token it has.
+    route_id: Uuid,
     answer: oneshot::Receiver<Option<Admitted>>,
     permit: OwnedSemaphorePermit,
 }
@@ -34,16 +45,11 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     let mut ahead: VecDeque<Ahead> = VecDeque::new();
     let mut buffer = Vec::new();
     // The connection comes first: nobody is admitted on a wire that cannot be opened.
-    if turn.left() > 0
-        && let Err(error) = turn.post.wires.open(&mut wire).await
-    {
-        turn.halt(Halt::Route(error.to_string()));
-    }
-    let mut more = true;
+    let mut more = turn.left() > 0 && begin(turn, &mut wire).await;
     loop {
         while more {
             let Ok(permit) = window.clone().try_acquire_owned() else { break };
-            match turn.next().await {
+            match turn.next(&wire.road).await {
                 Next::Recipient(recipient) => ahead.push_back(ask(turn, &wire, recipient, permit)),
                 Next::Nobody => more = false,
             }
@@ -58,7 +64,7 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
         let admitted = next.answer.await.ok().flatten();
         let Some(admitted) = admitted else {
             // If an earlier try of the same admission was committed and its answer lost, its row is told that nothing was started.
-            let released = released(turn, next.recipient.contact_id, next.attempt_id);
+            let released = released(turn, &wire, next.recipient.contact_id, next.attempt_id);
             turn.post.ledger.record(released, next.permit);
             turn.put_back(next.recipient);
             turn.halt(Halt::Refused);
@@ -68,12 +74,33 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
             count(&wire, "suppressed");
             continue;
         }
-        let attempt = Attempt { turn, recipient: next.recipient, attempt_id: next.attempt_id, admitted, permit: next.permit };
-        attempt.carry(&mut wire, &mut buffer).await;
+        let Ahead { recipient, attempt_id, route_id, permit, .. } = next;
+        let attempt = Attempt { turn, recipient, attempt_id, paid: route_id, admitted, permit };
+        more &= attempt.carry(&mut wire, &mut buffer).await;
     }
     // Acquiring the whole window means that every outcome is committed.
     let _ = window.acquire_many(size).await;
     turn.post.wires.put_back(wire);
+}
+
+/// Opens the wire's session, over another route if its own has failed. False: it cannot be used.
+async fn begin(turn: &Turn<'_>, wire: &mut Wire) -> bool {
+    let mut tried = Vec::new();
+    loop {
+        let opened = tokio::select! {
+            opened = turn.post.wires.open(wire) => opened.map(|_| ()),
+            () = turn.post.abandon.cancelled() => return false,
+        };
+        let Err(error) = opened else { return true };
+        match turn.fail_over(wire, &mut tried).await {
+            FailOver::Diverted => {}
+            FailOver::Full => return false,
+            FailOver::Nowhere => {
+                turn.halt(Halt::Route(error.to_string()));
+                return false;
+            }
+        }
+    }
 }
 
 async fn wait_for_room(window: &Arc<Semaphore>) {
@@ -92,15 +119,16 @@ fn ask(turn: &Turn<'_>, wire: &Wire, recipient: Recipient, permit: OwnedSemaphor
         domain: recipient.domain.clone(),
         route_id: wire.road.id,
     });
-    Ahead { recipient, attempt_id, answer, permit }
+    Ahead { recipient, attempt_id, route_id: wire.road.id, answer, permit }
 }
 
 /// The attempt was never started: the recipient comes round again at once, and it does not count.
-fn released(turn: &Turn<'_>, contact_id: Uuid, attempt_id: i64) -> Outcome {
+fn released(turn: &Turn<'_>, wire: &Wire, contact_id: Uuid, attempt_id: i64) -> Outcome {
     Outcome {
         campaign_id: turn.chunk.campaign_id,
         contact_id,
         attempt_id,
+        route_id: wire.road.id,
         state: State::Deferred,
         released: true,
         smtp_code: None,
@@ -119,22 +147,31 @@ struct Attempt<'a, 'b> {
     turn: &'a Turn<'b>,
     recipient: Recipient,
     attempt_id: i64,
+    /// The route whose token it has.
+    paid: Uuid,
     admitted: Admitted,
     permit: OwnedSemaphorePermit,
 }
 
 impl Attempt<'_, '_> {
-    async fn carry(self, wire: &mut Wire, buffer: &mut Vec<u8>) {
+    /// Sends it, over another route where one fails before it has the message. False: the wire is of no more use.
+    async fn carry(mut self, wire: &mut Wire, buffer: &mut Vec<u8>) -> bool {
         if let Err(error) = self.compose(buffer) {
             count(wire, "failed");
             tracing::warn!(campaign.id = %self.turn.chunk.campaign_id, contact.id = %self.recipient.contact_id, error, "a message cannot be rendered");
-            let outcome = Outcome { response: Some(error), ..self.outcome(State::Failed, Some("rendering")) };
-            return self.turn.post.ledger.record(outcome, self.permit);
+            let outcome = Outcome { response: Some(error), ..self.outcome(wire, State::Failed, Some("rendering")) };
+            self.turn.post.ledger.record(outcome, self.permit);
+            return true;
         }
-        // A kept connection may have been closed since: then the message goes at once over a fresh one, and counts once.
-        for _ in 0..3 {
-            if self.turn.halted().is_some_and(|halt| halt.is_hard()) {
+        let mut tried = Vec::new();
+        let mut stale = 0;
+        let mut lives = true;
+        loop {
+            if self.must_wait() {
                 break;
+            }
+            if let Some(wait) = self.pay(wire).await {
+                return self.release(wire, wait, lives);
             }
             let opened = tokio::select! {
                 opened = self.turn.post.wires.open(wire) => opened,
@@ -142,13 +179,19 @@ impl Attempt<'_, '_> {
             };
             let session = match opened {
                 Ok(session) => session,
-                Err(error) => {
-                    self.turn.halt(Halt::Route(error.to_string()));
-                    break;
-                }
+                Err(error) => match self.turn.fail_over(wire, &mut tried).await {
+                    FailOver::Diverted => continue,
+                    failed => {
+                        lives = false;
+                        if failed == FailOver::Nowhere {
+                            self.turn.halt(Halt::Route(error.to_string()));
+                        }
+                        break;
+                    }
+                },
             };
             // Opening may have taken long.
-            if self.turn.halted().is_some_and(|halt| halt.is_hard()) {
+            if self.must_wait() {
                 break;
             }
             let begun = Instant::now();
@@ -158,19 +201,56 @@ impl Attempt<'_, '_> {
             };
             let Some(sent) = sent else {
                 count(wire, "unknown");
-                return self.turn.post.ledger.record(self.outcome(State::Unknown, Some("the process shut down")), self.permit);
+                let outcome = self.outcome(wire, State::Unknown, Some("the process shut down"));
+                self.turn.post.ledger.record(outcome, self.permit);
+                return false;
             };
             metrics::histogram!("smtp_send_seconds", "route" => wire.road.name.clone()).record(begun.elapsed().as_secs_f64());
             let retry = &self.turn.context.settings.sending.retry;
             let judgement = judge(&sent, self.admitted.attempts, self.admitted.age_seconds, retry, rand::random());
             if judgement.again {
+                // A kept connection that was closed since: then the message goes at once over a fresh one, and counts once.
+                stale += 1;
+                if stale < STALE { continue } else { break }
+            }
+            self.note(wire, &sent, &judgement);
+            // The relay does not have it, and says so or broke off before the dot: another one may take it now.
+            if judgement.route_fault && self.turn.fail_over(wire, &mut tried).await == FailOver::Diverted {
                 continue;
             }
-            return self.conclude(wire, &sent, judgement);
+            self.conclude(wire, judgement);
+            return true;
         }
+        self.release(wire, Duration::ZERO, lives)
+    }
+
+    /// Nothing may be started now.
+    fn must_wait(&self) -> bool {
+        self.turn.halted().is_some_and(|halt| halt.is_hard()) || self.turn.is_overdue()
+    }
+
+    /// Takes a token of the wire's route if the message has that of another one. Answers how long to wait where there is none soon.
+    async fn pay(&mut self, wire: &Wire) -> Option<Duration> {
+        while self.paid != wire.road.id {
+            match self.turn.post.limiter.take(&wire.road, None).await {
+                Ok(Take::Granted) => self.paid = wire.road.id,
+                Ok(Take::Refused { wait, .. }) if wait <= SHORT_WAIT => tokio::time::sleep(wait).await,
+                Ok(Take::Refused { wait, .. }) => return Some(wait),
+                Err(error) => {
+                    self.turn.halt(Halt::Redis(error.to_string()));
+                    return Some(Duration::from_secs(1));
+                }
+            }
+        }
+        None
+    }
+
+    /// It was never started: it comes round again after this.
+    fn release(self, wire: &Wire, wait: Duration, lives: bool) -> bool {
         count(wire, "released");
-        let outcome = released(self.turn, self.recipient.contact_id, self.attempt_id);
-        self.turn.post.ledger.record(outcome, self.permit);
+        let outcome = released(self.turn, wire, self.recipient.contact_id, self.attempt_id);
+        self.turn.post.ledger.record(Outcome { delay_seconds: wait.as_secs_f64(), ..outcome }, self.permit);
+        lives
     }
 
     fn compose(&self, buffer: &mut Vec<u8>) -> Result<(), String> {
@@ -184,19 +264,26 @@ impl Attempt<'_, '_> {
         self.turn.composer.write(buffer, self.recipient.contact_id, &recipient, &url, self.turn.context.clock.now())
     }
 
-    fn conclude(self, wire: &Wire, sent: &Sent, judgement: Judgement) {
-        count(wire, judgement.state.name());
-        if judgement.route_fault {
-            self.turn.post.wires.note(wire.road.id, false);
-            if let Sent::Refused { reply, .. } = sent {
-                tracing::warn!(
-                    route = wire.road.name,
-                    code = reply.code,
-                    reply = reply.excerpt(200),
-                    "the relay refused us, not the recipient"
-                );
-                self.turn.halt(Halt::Route(format!("{} {}", reply.code, reply.excerpt(200))));
+    /// What the answer says of the route.
+    fn note(&self, wire: &Wire, sent: &Sent, judgement: &Judgement) {
+        let health = &self.turn.post.health;
+        match sent {
+            Sent::Refused { reply, .. } if judgement.route_fault => {
+                let said = reply.to_string();
+                tracing::warn!(route = wire.road.name, reply = said, "the relay refused us, not the recipient");
+                health.note(wire.road.id, Event::Failed, Some(&said));
             }
+            Sent::NotSent { error } if judgement.route_fault => health.note(wire.road.id, Event::Failed, Some(&error.to_string())),
+            Sent::Unknown { error } => health.note(wire.road.id, Event::Failed, Some(&error.to_string())),
+            Sent::NotSent { .. } => {}
+            _ => health.note(wire.road.id, Event::Carried, None),
+        }
+    }
+
+    fn conclude(self, wire: &Wire, judgement: Judgement) {
+        count(wire, judgement.state.name());
+        if judgement.route_fault && judgement.smtp_code.is_some() {
+            self.turn.halt(Halt::Route(judgement.response.clone().unwrap_or_default()));
         }
         if let Some(verdict) = judgement.verdict.filter(|_| !judgement.route_fault) {
             self.turn.post.feedback.note(&self.recipient.domain, |window| {
@@ -217,13 +304,13 @@ impl Attempt<'_, '_> {
             enhanced_code: judgement.enhanced_code,
             response: judgement.response,
             delay_seconds: judgement.delay_seconds,
-            ..self.outcome(judgement.state, judgement.reason)
+            ..self.outcome(wire, judgement.state, judgement.reason)
         };
         self.turn.count_one();
         self.turn.post.ledger.record(outcome, self.permit);
     }
 
-    fn outcome(&self, state: State, reason: Option<&'static str>) -> Outcome {
-        Outcome { state, released: false, reason, ..released(self.turn, self.recipient.contact_id, self.attempt_id) }
+    fn outcome(&self, wire: &Wire, state: State, reason: Option<&'static str>) -> Outcome {
+        Outcome { state, released: false, reason, ..released(self.turn, wire, self.recipient.contact_id, self.attempt_id) }
     }
 }

@@ -4,10 +4,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::atomic::{AtomicI64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +18,7 @@ use shared::{
         ledger::Postponed,
     },
 };
+use uuid::Uuid;
 
 use super::{
     Post,
@@ -28,11 +26,27 @@ use super::{
     guide::{Road, Watch},
     limiter::Take,
     sender,
+    wires::Wire,
 };
 use crate::run::{Context, Failure, Stop};
 
 /// A wait below this is waited out; a longer one gives the slot back.
-const SHORT_WAIT: Duration = Duration::from_millis(250);
+pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
+/// What is admitted may still start for so long after the turn's time.
+const OVERDUE: Duration = Duration::from_secs(1);
+/// Routes that a message tries in a row before it is deferred.
+const MOST_FAILOVERS: usize = 3;
+
+/// Where a wire can go whose route has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOver {
+    /// To another route; it is turned to it.
+    Diverted,
+    /// There are other routes, and all their connections are taken.
+    Full,
+    /// There is no other route for this campaign, or enough were tried.
+    Nowhere,
+}
 
 /// Why a turn ends before its chunk.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +87,6 @@ pub struct Turn<'a> {
     pub standing: &'a Standing,
     /// Its messages.
     pub composer: Composer,
-    /// The way.
-    pub road: Arc<Road>,
     queue: Mutex<VecDeque<Recipient>>,
     postponed: Mutex<Vec<(Postponed, Duration)>>,
     halt: Mutex<Option<Halt>>,
@@ -98,7 +110,6 @@ impl<'a> Turn<'a> {
         chunk: &'a Chunk,
         standing: &'a Standing,
         composer: Composer,
-        road: Arc<Road>,
         recipients: Vec<Recipient>,
     ) -> Self {
         Self {
@@ -107,7 +118,6 @@ impl<'a> Turn<'a> {
             chunk,
             standing,
             composer,
-            road,
             postponed: Mutex::default(),
             halt: Mutex::new(None),
             done: AtomicI64::new(i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0)),
@@ -118,7 +128,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Sends over these wires until nobody is left or the turn is halted.
-    pub async fn run(&self, wires: Vec<super::wires::Wire>) {
+    pub async fn run(&self, wires: Vec<Wire>) {
         let senders = join_all(wires.into_iter().map(|wire| sender::run(self, wire)));
         tokio::select! {
             _ = senders => {}
@@ -162,8 +172,30 @@ impl<'a> Turn<'a> {
         self.halt.lock().clone()
     }
 
-    /// The next recipient with a token, or nobody.
-    pub async fn next(&self) -> Next {
+    /// Whether its time is over for so long that not even what is admitted should be started: the wire is slow, and the slot is wanted.
+    pub fn is_overdue(&self) -> bool {
+        Instant::now() >= self.deadline + OVERDUE
+    }
+
+    /// Turns a wire whose route has failed to another one, at once. `tried` are the routes that this message, or this wire, has had.
+    pub async fn fail_over(&self, wire: &mut Wire, tried: &mut Vec<Uuid>) -> FailOver {
+        tried.push(wire.road.id);
+        if self.standing.route_id.is_some() || tried.len() > MOST_FAILOVERS {
+            return FailOver::Nowhere;
+        }
+        let roads = self.post.ways.open_to(None, tried);
+        for road in &roads {
+            match self.post.wires.divert(wire, road).await {
+                Ok(true) => return FailOver::Diverted,
+                Ok(false) => {}
+                Err(error) => self.halt(Halt::Redis(error.to_string())),
+            }
+        }
+        if roads.is_empty() { FailOver::Nowhere } else { FailOver::Full }
+    }
+
+    /// The next recipient with a token of this route, or nobody.
+    pub async fn next(&self, road: &Road) -> Next {
         loop {
             if self.halted().is_some() {
                 return Next::Nobody;
@@ -175,7 +207,7 @@ impl<'a> Turn<'a> {
                 self.postpone(recipient, wait);
                 continue;
             }
-            match self.post.limiter.take(&self.road, destination).await {
+            match self.post.limiter.take(road, destination).await {
                 Ok(Take::Granted) => return Next::Recipient(recipient),
                 Ok(Take::Refused { wait, by_destination: true }) if self.is_mixed() => self.postpone(recipient, wait),
                 Ok(Take::Refused { wait, .. }) => {

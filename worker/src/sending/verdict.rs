@@ -52,7 +52,9 @@ pub fn judge(sent: &Sent, attempts: i16, age_seconds: f64, retry: &Retry, roll: 
         }
         Sent::Refused { stage, reply, .. } => {
             let verdict = verdict(*stage, reply);
-            let route_fault = verdict.scope == Scope::Route;
+            // A 421 before any recipient was named is the relay's own: it is closing.
+            let closing = *stage == Stage::Mail && reply.code == 421 && !verdict.policy;
+            let route_fault = verdict.scope == Scope::Route || closing;
             let (state, delay, reason) = match verdict.action {
                 Action::Accept => (State::Accepted, 0.0, None),
                 Action::Defer => deferral(if route_fault { ROUTE_RETRY_SECONDS } else { f64::INFINITY }),

@@ -14,13 +14,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    breaker::Event,
     guide::Road,
+    health::Health,
     leases::{Lease, Leases},
 };
 use crate::clients::smtp::{OpenError, Relay, Session};
-
-/// Failures in a row that close a route for a while.
-const BREAKER: u32 = 5;
 
 /// All connections of the process.
 pub struct Wires {
@@ -34,19 +33,24 @@ pub struct Wires {
     hello_name: String,
     timeouts: Timeouts,
     waiting: Mutex<HashMap<Uuid, Vec<(Instant, Kept)>>>,
-    breakers: Mutex<HashMap<Uuid, Breaker>>,
+    health: Arc<Health>,
 }
 
+/// An idle connection. It keeps its place: it is open.
 struct Kept {
     session: Session,
     open: Open,
     lease: Lease,
+    place: OwnedSemaphorePermit,
 }
 
-#[derive(Default)]
-struct Breaker {
-    failures: u32,
-    closed_until: Option<Instant>,
+impl Kept {
+    fn close(self) {
+        tokio::spawn(async move {
+            self.session.quit().await;
+            drop((self.open, self.lease, self.place));
+        });
+    }
 }
 
 /// Counts an open connection while it lives.
@@ -73,13 +77,15 @@ pub struct Wire {
     pub window: Arc<Semaphore>,
     session: Option<(Session, Open)>,
     lease: Lease,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
+
+type Part = (Option<(Session, Open)>, Lease);
 
 impl Wires {
     /// None yet.
     #[must_use]
-    pub fn new(settings: &Settings, leases: Leases) -> Self {
+    pub fn new(settings: &Settings, leases: Leases, health: Arc<Health>) -> Self {
         let sending = &settings.sending;
         let slots = settings.worker.slots.get("bulk").copied().unwrap_or(1).max(1);
         let hello_name = if sending.hello_name.is_empty() {
@@ -102,7 +108,7 @@ impl Wires {
             hello_name,
             timeouts: sending.timeouts.clone(),
             waiting: Mutex::default(),
-            breakers: Mutex::default(),
+            health,
         }
     }
 
@@ -112,38 +118,86 @@ impl Wires {
     /// # Errors
     /// Redis failed: no connection may be opened.
     pub async fn take(&self, road: &Arc<Road>, wanted: usize) -> Result<Vec<Wire>, redis::RedisError> {
+        let wanted = wanted.min(self.share);
+        let mut parts: Vec<(Part, OwnedSemaphorePermit)> = Vec::with_capacity(wanted);
+        while parts.len() < wanted {
+            let Some(kept) = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop) else { break };
+            let (_, Kept { session, open, lease, place }) = kept;
+            parts.push(((Some((session, open)), lease), place));
+        }
         let mut places = Vec::new();
-        while places.len() < wanted.min(self.share) {
+        while parts.len() + places.len() < wanted {
             match self.places.clone().try_acquire_owned() {
                 Ok(place) => places.push(place),
-                Err(_) => break,
+                Err(_) => match self.evict(road.id) {
+                    Some(place) => places.push(place),
+                    None => break,
+                },
             }
         }
-        let mut wires = Vec::with_capacity(places.len());
-        {
-            let mut waiting = self.waiting.lock();
-            let kept = waiting.entry(road.id).or_default();
-            while wires.len() < places.len() {
-                let Some((_, kept)) = kept.pop() else { break };
-                wires.push((Some((kept.session, kept.open)), kept.lease));
-            }
+        if !places.is_empty() {
+            let leases = self.leases.take(&key(road), road.max_connections, places.len()).await?;
+            parts.extend(leases.into_iter().zip(places).map(|(lease, place)| ((None, lease), place)));
         }
-        let missing = places.len() - wires.len();
-        if missing > 0 {
-            let leases = self.leases.take(&format!("route:{}", road.id), road.max_connections, missing).await?;
-            wires.extend(leases.into_iter().map(|lease| (None, lease)));
-        }
-        Ok(wires
-            .into_iter()
-            .zip(places)
-            .map(|((session, lease), place)| Wire {
-                road: road.clone(),
-                window: Arc::new(Semaphore::new(self.look_ahead)),
-                session,
-                lease,
-                _place: place,
-            })
-            .collect())
+        let wires = parts.into_iter().map(|((session, lease), place)| Wire {
+            road: road.clone(),
+            window: Arc::new(Semaphore::new(self.look_ahead)),
+            session,
+            lease,
+            place,
+        });
+        Ok(wires.collect())
+    }
+
+    /// The place of the connection to another route that has been idle for longest; it says goodbye while its successor connects.
+    fn evict(&self, but: Uuid) -> Option<OwnedSemaphorePermit> {
+        let mut waiting = self.waiting.lock();
+        let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
+        let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
+        let (_, Kept { session, open, lease, place }) = waiting.get_mut(&id)?.remove(0);
+        tokio::spawn(async move {
+            session.quit().await;
+            drop((open, lease));
+        });
+        Some(place)
+    }
+
+    /// Turns a wire to another route: its connection is given up, its place and its window stay. False: that route has no lease free.
+    ///
+    /// # Errors
+    /// Redis failed: no connection may be opened.
+    pub async fn divert(&self, wire: &mut Wire, road: &Arc<Road>) -> Result<bool, redis::RedisError> {
+        let kept = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop);
+        let (session, lease) = match kept {
+            Some((_, kept)) => (Some((kept.session, kept.open)), kept.lease),
+            None => match self.leases.take(&key(road), road.max_connections, 1).await?.pop() {
+                Some(lease) => (None, lease),
+                None => return Ok(false),
+            },
+        };
+        wire.session = session;
+        wire.lease = lease;
+        wire.road = road.clone();
+        metrics::counter!("route_failovers_total", "route" => road.name.clone()).increment(1);
+        Ok(true)
+    }
+
+    /// Whether the route can be reached and takes our credentials: one session, opened and ended, within `limit`. Answers whether it is
+    /// encrypted.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub async fn check(&self, road: &Arc<Road>, limit: Duration) -> Result<bool, String> {
+        let lease = self.leases.take(&key(road), road.max_connections, 1).await;
+        let lease = lease.map_err(|error| format!("redis: {error}"))?.pop();
+        let Some(lease) = lease else { return Err("all connections of the route are taken".to_owned()) };
+        let opened = tokio::time::timeout(limit, Session::open(&self.relay(road))).await;
+        let session =
+            opened.map_err(|_| format!("no session within {} s", limit.as_secs_f64()))?.map_err(|error| error.to_string())?;
+        let encrypted = session.is_encrypted();
+        session.quit().await;
+        drop(lease);
+        Ok(encrypted)
     }
 
     /// Opens the wire's session unless it has one that can take another message.
@@ -162,8 +216,17 @@ impl Wires {
         let (session, open) = match kept {
             Some(kept) => kept,
             None => {
-                let opened = Session::open(&self.relay(&wire.road)).await;
-                self.note(wire.road.id, opened.is_ok());
+                let cut = self.health.cut(wire.road.id);
+                let relay = self.relay(&wire.road);
+                let opened = tokio::select! {
+                    biased;
+                    () = cut.cancelled() => return Err(OpenError::OutOfUse { host: relay.host }),
+                    opened = Session::open(&relay) => opened,
+                };
+                match &opened {
+                    Ok(_) => self.health.note(wire.road.id, Event::Opened, None),
+                    Err(error) => self.health.note(wire.road.id, Event::Failed, Some(&error.to_string())),
+                }
                 let outcome = if opened.is_ok() { "opened" } else { "failed" };
                 metrics::counter!("smtp_connects_total", "route" => wire.road.name.clone(), "outcome" => outcome).increment(1);
                 (opened?, Open::new())
@@ -174,47 +237,13 @@ impl Wires {
 
     /// Puts a wire back. Its window must be empty by then.
     pub fn put_back(&self, wire: Wire) {
-        let Wire { road, session, lease, .. } = wire;
-        if let Some((session, open)) = session {
-            if !session.is_usable() {
-                return;
-            }
-            if session.messages() >= self.messages_per_connection {
-                tokio::spawn(async move {
-                    session.quit().await;
-                    drop((open, lease));
-                });
-            } else {
-                self.waiting.lock().entry(road.id).or_default().push((Instant::now(), Kept { session, open, lease }));
-            }
-        }
-    }
-
-    /// Whether connections to this route fail one after another just now.
-    #[must_use]
-    pub fn is_broken(&self, road: Uuid) -> bool {
-        self.breakers.lock().get(&road).and_then(|b| b.closed_until).is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Somebody is going to try this route. If it was broken, everybody else waits for the answer: one slot is enough to find out.
-    pub fn probe(&self, road: Uuid) {
-        if let Some(breaker) = self.breakers.lock().get_mut(&road).filter(|breaker| breaker.failures >= BREAKER) {
-            breaker.closed_until = Some(Instant::now() + Duration::from_secs(self.timeouts.connect));
-        }
-    }
-
-    /// A failure or a success of the route as such.
-    pub fn note(&self, road: Uuid, success: bool) {
-        let mut breakers = self.breakers.lock();
-        let breaker = breakers.entry(road).or_default();
-        if success {
-            *breaker = Breaker::default();
+        let Wire { road, session, lease, place, .. } = wire;
+        let Some((session, open)) = session.filter(|(session, _)| session.is_usable()) else { return };
+        let kept = Kept { session, open, lease, place };
+        if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) {
+            kept.close();
         } else {
-            breaker.failures = breaker.failures.saturating_add(1);
-            if breaker.failures >= BREAKER {
-                let seconds = 1_u64 << (breaker.failures - BREAKER).min(5);
-                breaker.closed_until = Some(Instant::now() + Duration::from_secs(seconds));
-            }
+            self.waiting.lock().entry(road.id).or_default().push((Instant::now(), kept));
         }
     }
 
@@ -232,12 +261,7 @@ impl Wires {
                 *kept = young;
                 closing.extend(old);
             }
-            for (_, kept) in closing {
-                tokio::spawn(async move {
-                    kept.session.quit().await;
-                    drop((kept.open, kept.lease));
-                });
-            }
+            closing.into_iter().for_each(|(_, kept)| kept.close());
             if last {
                 return;
             }
@@ -255,4 +279,8 @@ impl Wires {
             timeouts: self.timeouts.clone(),
         }
     }
+}
+
+fn key(road: &Road) -> String {
+    format!("route:{}", road.id)
 }

@@ -2,5 +2,7 @@
 
 mod house;
 mod operations;
+mod relay;
+mod routes;
 mod sending;
 mod session;

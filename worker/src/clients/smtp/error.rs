@@ -54,6 +54,12 @@ pub enum OpenError {
         /// As in the relay.
         host: String,
     },
+    /// The route's breaker opened while we were connecting: what others saw is enough.
+    #[error("{host} is out of use")]
+    OutOfUse {
+        /// As in the relay.
+        host: String,
+    },
     /// The relay's own settings cannot be used.
     #[error("the relay's {field} cannot be used: {value:?}")]
     Unusable {
@@ -69,7 +75,7 @@ impl OpenError {
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Connect { .. } => Stage::Connect,
+            Self::Connect { .. } | Self::OutOfUse { .. } => Stage::Connect,
             Self::Refused { stage, .. } => *stage,
             Self::Broken(error) => error.stage,
             Self::Tls { .. } | Self::TlsNotOffered { .. } => Stage::Tls,

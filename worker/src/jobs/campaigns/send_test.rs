@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     clients::smtp::Sent,
-    jobs::deliveries::send_chunk::choose,
+    jobs::deliveries::send_chunk::take_wires,
     run::{Context, Failure, Outcome, Run},
     sending::composer::Composer,
 };
@@ -18,8 +18,7 @@ impl Run for SendTest {
     async fn run(self, context: &Context) -> Outcome {
         let standing = standing::find(&context.pool, self.campaign_id).await?;
         let composer = Composer::new(self.campaign_id, &standing.content).map_err(Failure::Fail)?;
-        let road = choose(context, standing.route_id)?;
-        let wires = context.post.wires.take(&road, 1).await.map_err(anyhow::Error::from)?;
+        let wires = take_wires(context, standing.route_id, 1).await?;
         let Some(mut wire) = wires.into_iter().next() else {
             return Err(Failure::Yield(std::time::Duration::from_millis(200), None));
         };

@@ -10,14 +10,15 @@ use shared::{
         doubt, ledger,
         payload::SendChunk,
     },
+    routes::health,
 };
 
 use crate::{
     run::{Context, Failure, Outcome, Run},
     sending::{
         composer::Composer,
-        guide::Road,
         turn::{Halt, Turn},
+        wires::Wire,
     },
 };
 
@@ -43,7 +44,6 @@ impl Run for SendChunk {
             // The cancellation gives every recipient its row.
             _ => return Ok(json!({ "recipients": 0 })),
         }
-        let road = choose(context, standing.route_id)?;
         let recipients = {
             let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
             chunk::waiting(&mut connection, &chunk, context.lease_epoch).await?
@@ -65,12 +65,12 @@ impl Run for SendChunk {
                 None => None,
             };
             let wanted = leases.as_ref().map_or(wanted, |leases| leases.len().min(wanted));
-            let wires = context.post.wires.take(&road, wanted).await.map_err(redis)?;
-            if wires.is_empty() {
-                return Err(later(Duration::from_millis(500)));
+            let wires = take_wires(context, standing.route_id, wanted).await?;
+            if let Some(wire) = wires.first() {
+                context.post.ways.count(&wire.road, recipients.len());
             }
             let composer = Composer::new(chunk.campaign_id, &standing.content).map_err(Failure::Fail)?;
-            let turn = Turn::new(context, &chunk, &standing, composer, road, recipients);
+            let turn = Turn::new(context, &chunk, &standing, composer, recipients);
             turn.run(wires).await;
             let (postponed, wait) = turn.postponed();
             if !postponed.is_empty() {
@@ -87,7 +87,7 @@ impl Run for SendChunk {
             Some(Halt::Stopped(stop)) => Failure::Stopped(stop),
             Some(Halt::Throttled(wait)) => later(wait.max(Duration::from_millis(500))),
             Some(Halt::Redis(error)) => Failure::Yield(Duration::from_secs(1), Some(format!("redis: {error}"))),
-            Some(Halt::Route(error)) => Failure::Yield(Duration::from_secs(2), Some(format!("route: {error}"))),
+            Some(Halt::Route(error)) => Failure::Yield(Duration::from_secs(2), Some(format!("{}{error}", health::WAITS))),
             Some(Halt::TimeOver) => later(Duration::ZERO),
             Some(Halt::CampaignStopped | Halt::Refused) | None => later(Duration::from_millis(500)),
         })
@@ -108,26 +108,19 @@ fn limit(context: &Context, chunk: &Chunk) -> Option<usize> {
     destinations.get(&chunk.destination).and_then(|d| d.max_connections).and_then(|limit| usize::try_from(limit).ok())
 }
 
-/// The campaign's own route, or one by weight among those that work.
-pub(crate) fn choose(context: &Context, pinned: Option<uuid::Uuid>) -> Result<std::sync::Arc<Road>, Failure> {
-    let roads = context.post.guide.roads();
-    let working: Vec<_> = roads
-        .iter()
-        .filter(|road| pinned.map_or(road.weight > 0, |id| road.id == id) && !context.post.wires.is_broken(road.id))
-        .collect();
-    let total: u32 = working.iter().map(|road| road.weight.max(1)).sum();
-    if total == 0 {
-        let what = if pinned.is_some() { "the campaign's route does not work or is disabled" } else { "no route works" };
-        return Err(Failure::Yield(Duration::from_secs(2), Some(what.to_owned())));
+/// Wires of the best route that has any: the campaign's own, or one by weight among those that work.
+pub(crate) async fn take_wires(context: &Context, pinned: Option<uuid::Uuid>, wanted: usize) -> Result<Vec<Wire>, Failure> {
+    let post = &context.post;
+    let roads = post.ways.open_to(pinned, &[]);
+    if roads.is_empty() {
+        let (wait, why) = post.ways.closed(pinned);
+        return Err(Failure::Yield(wait, Some(why)));
     }
-    let mut roll = rand::random_range(0..total);
-    for road in working {
-        let weight = road.weight.max(1);
-        if roll < weight {
-            context.post.wires.probe(road.id);
-            return Ok(road.clone());
+    for road in roads {
+        let wires = post.wires.take(&road, wanted).await.map_err(redis)?;
+        if !wires.is_empty() {
+            return Ok(wires);
         }
-        roll -= weight;
     }
-    Err(later(Duration::from_secs(1)))
+    Err(later(Duration::from_millis(500)))
 }

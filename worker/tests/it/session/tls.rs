@@ -99,6 +99,21 @@ async fn required_tls_ends_where_starttls_is_not_offered() {
     assert_eq!(server.transcripts().await, ["EHLO mochila.test\r\n"], "nothing is said in plain text");
 }
 
+#[tokio::test]
+async fn credentials_are_not_told_to_a_server_with_a_wrong_certificate() {
+    let modes = [(TlsMode::Required, starttls()), (TlsMode::Opportunistic, starttls()), (TlsMode::Implicit, Vec::new())];
+    for (tls, before) in modes {
+        // Valid, and for another name.
+        let (port, trust, server) = encrypted(before, greet(&["AUTH PLAIN LOGIN"])).await;
+        let username = Some("ann".to_owned());
+        let password = Some("hunter2".to_owned().into());
+        let relay = Relay { host: "127.0.0.1".to_owned(), username, password, ..relay(port, tls) };
+        assert!(matches!(Session::open_trusting(&relay, &trust).await.err(), Some(OpenError::Tls { .. })), "{tls:?}");
+        let told = server.await.expect("the script is followed");
+        assert!(!told.contains("AUTH") && !told.contains("MAIL"), "{tls:?}: {told}");
+    }
+}
+
 /// A server whose handshake is no TLS.
 fn broken() -> Vec<Step> {
     let mut steps = starttls();

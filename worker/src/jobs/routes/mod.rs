@@ -1,0 +1,3 @@
+//! Jobs of routes.
+
+mod check_route;
