@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use shared::{
     PgPool,
     accounts::{password::Passwords, session::Sessions, token::Tokens},
+    campaigns::progress::Counts,
     clock::Clock,
     keyspace::Keyspace,
     queue::{lane::Lane, ticket::Tickets},
@@ -35,6 +36,8 @@ pub struct AppState {
     pub links: Links,
     /// Rings for work.
     pub tickets: Tickets,
+    /// Last counts of campaigns that are watched.
+    pub counts: Counts,
     /// Whether PostgreSQL answers.
     pub database: DatabaseGate,
     /// What stands before the handlers.
@@ -66,6 +69,7 @@ impl AppState {
             sessions,
             vault,
             links,
+            counts: Counts::default(),
             database: DatabaseGate::default(),
             tickets,
             front,

@@ -13,7 +13,7 @@ use shared::{
         campaign::{self, Campaign, Change, Filter, State as CampaignState},
         draft::Draft,
         preview,
-        progress::{self, Progress},
+        progress::Progress,
         recipients::{self, Listed},
         template::{CampaignContent, Rendered},
         transitions::{self, Moved},
@@ -319,7 +319,7 @@ async fn test(
 }
 
 async fn how_far(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<Progress>> {
-    Ok(Json(progress::of(&state.pool, caller.scope, id).await?))
+    Ok(Json(state.counts.of(&state.pool, caller.scope, id).await?))
 }
 
 #[derive(Deserialize)]

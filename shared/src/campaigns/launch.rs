@@ -51,19 +51,19 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid, settings: &Se
          slice AS MATERIALIZED (
              SELECT DISTINCT m.contact_id FROM campaign CROSS JOIN unnest(campaign.list_ids) AS l (id) CROSS JOIN LATERAL (
                  SELECT contact_id FROM list_members
-                 WHERE list_id = l.id AND contact_id > coalesce(campaign.launch_cursor, '00000000-0000-0000-0000-000000000000')
-                   AND joined_at <= campaign.launched_at
-                 ORDER BY contact_id LIMIT $2) m
+                 WHERE list_id = l.id AND joined_at <= campaign.launched_at
+                   AND (list_id, contact_id) > (l.id, coalesce(campaign.launch_cursor, '00000000-0000-0000-0000-000000000000'))
+                 ORDER BY list_id, contact_id LIMIT $2) m
              ORDER BY m.contact_id LIMIT $2),
          people AS MATERIALIZED (
-             SELECT contact.id, contact.domain FROM slice JOIN contacts contact ON contact.id = slice.contact_id
-             WHERE contact.state = 'subscribed'),
+             SELECT contact.id, contact.domain FROM slice CROSS JOIN LATERAL (
+                 SELECT id, domain FROM contacts WHERE id = slice.contact_id AND state = 'subscribed' OFFSET 0) contact),
          single AS MATERIALIZED (
              SELECT p.domain FROM people p GROUP BY p.domain
              HAVING count(*) >= $3 OR EXISTS (SELECT 1 FROM destinations d WHERE d.domain = p.domain AND is_limited(d))),
          placed AS (
-             SELECT people.id, coalesce(single.domain, '') AS destination,
-                    (row_number() OVER (PARTITION BY coalesce(single.domain, '') ORDER BY people.id) - 1) / $4 AS part
+             SELECT people.id, coalesce(single.domain, '') COLLATE \"C\" AS destination,
+                    (row_number() OVER (PARTITION BY coalesce(single.domain, '') COLLATE \"C\" ORDER BY people.id) - 1) / $4 AS part
              FROM people LEFT JOIN single ON single.domain = people.domain),
          parts AS MATERIALIZED (
              SELECT uuid_v7() AS id, destination, array_agg(id ORDER BY id) AS contact_ids FROM placed GROUP BY destination, part),

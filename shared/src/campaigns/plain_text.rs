@@ -29,14 +29,15 @@ pub fn from_html(html: &str) -> String {
 
 /// Where the tag that starts here ends: at a `>` outside quotes; else the end of the input.
 fn end_of_tag(tag: &str) -> usize {
-    let mut quote = None;
-    for (index, byte) in tag.bytes().enumerate() {
-        match (quote, byte) {
-            (None, b'>') => return index,
-            (None, b'"' | b'\'') => quote = Some(byte),
-            (Some(open), _) if open == byte => quote = None,
-            _ => {}
+    let tag = tag.as_bytes();
+    let mut from = 0;
+    while let Some(found) = memchr::memchr3(b'>', b'"', b'\'', &tag[from..]) {
+        let at = from + found;
+        if tag[at] == b'>' {
+            return at;
         }
+        let Some(closed) = memchr::memchr(tag[at], &tag[at + 1..]) else { break };
+        from = at + 1 + closed + 1;
     }
     tag.len()
 }
@@ -113,12 +114,21 @@ impl Reader {
 
     /// Takes text with entities; any run of white space is one space.
     fn text(&mut self, text: &str) {
-        for piece in text.split_inclusive(|c: char| c.is_ascii_whitespace()) {
-            let word = piece.trim_end_matches(|c: char| c.is_ascii_whitespace());
-            if !word.is_empty() {
-                if word.contains('&') { self.word(&decode(word)) } else { self.word(word) }
+        let mut rest = text;
+        loop {
+            let trimmed = rest.trim_ascii_start();
+            self.space |= trimmed.len() < rest.len();
+            if trimmed.is_empty() {
+                return;
             }
-            self.space |= word.len() < piece.len();
+            let end = trimmed.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(trimmed.len());
+            let (word, after) = trimmed.split_at(end);
+            if word.contains('&') {
+                self.word(&decode(word))
+            } else {
+                self.word(word)
+            }
+            rest = after;
         }
     }
 

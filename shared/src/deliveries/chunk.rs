@@ -53,26 +53,16 @@ pub async fn find(pool: &PgPool, id: Uuid) -> Result<Chunk> {
     .ok_or_else(|| Error::not_found("chunk", id))
 }
 
-/// Recipients that wait for their turn: without a row, or deferred into this chunk. Those whose contact is gone get their row here.
+/// Recipients that wait for their turn: without a row, or deferred into this chunk. Those whose contact is gone are suppressed here.
 ///
 /// # Errors
 /// The database failed.
 pub async fn waiting(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: i64) -> Result<Vec<Recipient>> {
-    sqlx::query(
-        "INSERT INTO deliveries (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
-         SELECT c.campaign_id, u.id, c.id, $2, 0, 'suppressed', '', '', 'deleted'
+    let waiting: Vec<Recipient> = sqlx::query_as(
+        "SELECT u.id AS contact_id, coalesce(contact.email, '') AS email, coalesce(contact.domain, '') AS domain,
+                coalesce(contact.name, '') AS name, coalesce(contact.attributes, '{}') AS attributes
          FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
-         WHERE c.id = $1 AND NOT EXISTS (SELECT 1 FROM contacts WHERE contacts.id = u.id)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(chunk.id)
-    .bind(lease_epoch)
-    .execute(&mut *connection)
-    .await?;
-    Ok(sqlx::query_as(
-        "SELECT contact.id AS contact_id, contact.email, contact.domain, contact.name, contact.attributes
-         FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id)
-         JOIN contacts contact ON contact.id = u.id
+         LEFT JOIN LATERAL (SELECT email, domain, name, attributes FROM contacts WHERE id = u.id OFFSET 0) contact ON true
          LEFT JOIN LATERAL (
              SELECT chunk_id, state, next_attempt_at FROM deliveries
              WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d ON true
@@ -81,24 +71,44 @@ pub async fn waiting(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: 
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)
-    .fetch_all(connection)
-    .await?)
+    .fetch_all(&mut *connection)
+    .await?;
+    // A contact has an address, so without one there is no contact any more.
+    let (gone, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|recipient| recipient.email.is_empty());
+    if !gone.is_empty() {
+        suppress_deleted(connection, chunk, lease_epoch, gone.iter().map(|recipient| recipient.contact_id).collect()).await?;
+    }
+    Ok(waiting)
 }
 
-/// Finishes the chunk if nobody in it waits or is in flight. Answers whether it is finished.
+async fn suppress_deleted(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: i64, contact_ids: Vec<Uuid>) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
+         SELECT $1, u.id, $2, $3, 0, 'suppressed', '', '', 'deleted' FROM unnest($4::uuid[]) AS u (id) ORDER BY u.id
+         ON CONFLICT (campaign_id, contact_id) DO UPDATE SET state = 'suppressed', reason = 'deleted', updated_at = now()
+         WHERE d.state = 'deferred' AND d.chunk_id = excluded.chunk_id AND d.next_attempt_at IS NULL",
+    )
+    .bind(chunk.campaign_id)
+    .bind(chunk.id)
+    .bind(lease_epoch)
+    .bind(contact_ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Finishes the chunk if nobody in it waits or is in flight: as many rows with an outcome or a later date as it has recipients. Answers
+/// whether it is finished.
 ///
 /// # Errors
 /// The database failed.
 pub async fn finish(pool: &PgPool, chunk: &Chunk) -> Result<bool> {
     let finished = sqlx::query(
         "UPDATE chunks c SET finished_at = coalesce(finished_at, now()), updated_at = now()
-         WHERE c.id = $1 AND NOT EXISTS (
-             SELECT 1 FROM unnest(c.contact_ids) AS u (id)
-             LEFT JOIN LATERAL (
-                 SELECT chunk_id, state, next_attempt_at FROM deliveries
-                 WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d ON true
-             WHERE d.chunk_id IS NULL
-                OR (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
+         WHERE c.id = $1 AND cardinality(c.contact_ids) = (
+             SELECT count(*) FROM deliveries d
+             WHERE d.campaign_id = $2 AND d.contact_id = ANY (c.contact_ids)
+               AND NOT (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)

@@ -156,6 +156,39 @@ async fn suppressed_unsubscribed_and_deleted_recipients_are_not_sent_to() {
 }
 
 #[tokio::test]
+async fn a_recipient_who_is_deleted_while_deferred_does_not_keep_the_chunk_open() {
+    let mut desk = desk().await;
+    let asked: Vec<_> = (0..10).map(|index| desk.ask(index, 1 + i64::try_from(index).unwrap())).collect();
+    admit(&mut desk.connection, &asked).await;
+    let outcomes: Vec<_> = asked
+        .iter()
+        .enumerate()
+        .map(|(index, asked)| desk.outcome(index, asked.attempt_id, if index < 2 { State::Deferred } else { State::Accepted }))
+        .collect();
+    assert_eq!(ledger::record(&mut desk.connection, &outcomes).await.unwrap(), 10);
+    assert!(chunk::finish(&desk.stage.pool, &desk.chunk).await.unwrap(), "the deferred have a date");
+    assert_eq!(sweep::deferred(&desk.stage.pool, &desk.stage.settings.sending).await.unwrap().due, 2);
+    desk.stage
+        .execute("UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE state = 'running'")
+        .await;
+    sqlx::query("DELETE FROM contacts WHERE id = $1").bind(desk.waiting[0].contact_id).execute(&desk.stage.pool).await.unwrap();
+
+    let job = take(&desk.stage).await.unwrap();
+    let second = chunk::find(&desk.stage.pool, job.id).await.unwrap();
+    let waiting = chunk::waiting(&mut desk.connection, &second, job.lease_epoch).await.unwrap();
+    assert_eq!(waiting.iter().map(|r| r.contact_id).collect::<Vec<_>>(), [desk.waiting[1].contact_id]);
+    assert!(!chunk::finish(&desk.stage.pool, &second).await.unwrap(), "one waits still");
+    let last = [Admission { chunk_id: second.id, lease_epoch: job.lease_epoch, ..desk.ask(1, 99) }];
+    assert_eq!(admit(&mut desk.connection, &last).await, [(99, "sending".to_owned())]);
+    assert!(!chunk::finish(&desk.stage.pool, &second).await.unwrap(), "one is in flight");
+    let accepted = [desk.outcome(1, 99, State::Accepted)];
+    ledger::record(&mut desk.connection, &accepted).await.unwrap();
+    assert!(chunk::finish(&desk.stage.pool, &second).await.unwrap());
+    let tally = desk.tally().await;
+    assert_eq!((tally.accepted, tally.suppressed), (9, 1));
+}
+
+#[tokio::test]
 async fn a_paused_or_cancelled_campaign_and_a_stale_epoch_admit_nobody() {
     let mut desk = desk().await;
     let asked = [desk.ask(0, 1)];

@@ -7,7 +7,7 @@ pub(super) fn stuff(message: &[u8], out: &mut Vec<u8>) {
         if rest[0] == b'.' {
             out.push(b'.');
         }
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let end = memchr::memchr2(b'\r', b'\n', rest);
         let (line, after) = match end {
             None => (rest, &rest[rest.len()..]),
             Some(end) if rest[end..].starts_with(b"\r\n") => (&rest[..end], &rest[end + 2..]),
