@@ -86,6 +86,8 @@ impl ApiError {
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict(_) => StatusCode::CONFLICT,
                 Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Error::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 Error::Database(_) | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::NoRoute(_) => StatusCode::NOT_FOUND,
@@ -149,6 +151,9 @@ impl IntoResponse for ApiError {
         let detail = self.detail();
         let (errors, retry_after) = match self {
             Self::Business(Error::Invalid(errors)) => (errors, None),
+            Self::Business(Error::TooOften { retry_after_seconds, .. } | Error::Busy { retry_after_seconds, .. }) => {
+                (Vec::new(), Some(retry_after_seconds))
+            }
             Self::Refused(refusal) => (Vec::new(), refusal.retry_after),
             _ => (Vec::new(), None),
         };

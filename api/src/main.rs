@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use shared::{
     accounts::{
+        level::Level,
         password::Passwords,
         register::{self, Registration},
         user::Role,
@@ -95,8 +96,15 @@ async fn create_admin(settings: Settings, admin: CreateAdmin) -> anyhow::Result<
     };
     let pool = database::pool(&settings.database, "mochila-api create-admin")?;
     database::check_schema(&pool).await?;
-    let registration =
-        Registration { email: admin.email, password, role: Role::Admin, workspace_id: None, workspace_name: Some(admin.workspace) };
+    let registration = Registration {
+        email: admin.email,
+        name: String::new(),
+        password,
+        role: Role::Admin,
+        level: Level::Owner,
+        workspace_id: None,
+        workspace_name: Some(admin.workspace),
+    };
     let user = register::register(&pool, &Passwords::new()?, registration).await?;
     let made = serde_json::json!({ "id": user.id, "email": user.email, "workspace_id": user.workspace_id });
     println!("{made}");

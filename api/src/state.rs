@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono::TimeDelta;
 use shared::{
     PgPool,
-    accounts::{password::Passwords, session::Sessions, token::Tokens},
+    accounts::{log_in::Sessions, password::Passwords, token::Tokens},
     campaigns::progress::Counts,
     clock::Clock,
     keyspace::Keyspace,

@@ -48,6 +48,22 @@ pub enum Error {
         /// From the settings.
         limit_bytes: u64,
     },
+    /// 429: too often.
+    #[error("{reason}")]
+    TooOften {
+        /// What, and how long to wait.
+        reason: String,
+        /// When it is worth another try.
+        retry_after_seconds: u64,
+    },
+    /// 503: no capacity for this just now.
+    #[error("{what}; try again in {retry_after_seconds} s")]
+    Busy {
+        /// What there is too much of.
+        what: &'static str,
+        /// When it is worth another try.
+        retry_after_seconds: u64,
+    },
     /// 500: PostgreSQL failed or refused.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),

@@ -1,7 +1,8 @@
 //! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
-//! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`operations`] (by whose leave).
+//! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
+//! come in), [`operations`] (by whose leave).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`telemetry`] (logs and metrics).
 
@@ -16,6 +17,7 @@ pub mod deliveries;
 pub mod error;
 pub mod imports;
 pub mod keyspace;
+pub mod members;
 pub mod operations;
 pub mod page;
 pub mod queue;

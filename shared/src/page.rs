@@ -37,7 +37,7 @@ impl PageRequest {
 }
 
 /// A page of `T` with its place in the list; serialises as DESIGN's list shape.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// The rows.
     pub data: Vec<T>,
@@ -46,7 +46,7 @@ pub struct Page<T> {
 }
 
 /// Where a page stands in its list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Pagination {
     /// Counted from 1.
     pub page: i64,

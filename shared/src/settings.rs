@@ -8,6 +8,12 @@ use figment::{
 };
 use serde::Deserialize;
 
+use crate::{
+    address::Address,
+    error::Error,
+    routes::{relay_url::RelayUrl, route::Tls},
+};
+
 /// The embedded defaults: the file that documents them is the default.
 pub const DEFAULTS: &str = include_str!("../../deploy/config.default.toml");
 
@@ -23,6 +29,7 @@ pub struct Settings {
     pub limits: Limits,
     pub auth: Auth,
     pub secrets: Secrets,
+    pub mail: Mail,
     pub store: Store,
     pub worker: Worker,
     pub queue: Queue,
@@ -96,8 +103,9 @@ section!(Limits {
     redis_timeout_ms: u64,
     streams_per_user: usize,
 });
-section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64 });
+section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64, open_registration: bool });
 section!(Secrets { jwt_key: Secret, encryption_key: Secret, link_key: Secret });
+section!(Mail { relay_url: Secret, tls: String, from: String, from_name: String });
 section!(Store { url: String, s3_endpoint: String, s3_region: String, s3_access_key: Secret, s3_secret_key: Secret });
 section!(Worker { metrics_listen: String, lanes: String, drain_seconds: u64, slots: HashMap<String, usize> });
 section!(Queue {
@@ -140,6 +148,33 @@ section!(Slowdown {
     suspend_after: u32,
     suspend_seconds: f64,
 });
+
+impl Mail {
+    /// Whether there is a relay for mails about accounts.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.relay_url.expose().is_empty()
+    }
+
+    /// # Errors
+    /// [`Error::Conflict`]: there is none, which the sentence says how to mend.
+    pub fn require(&self) -> Result<(), Error> {
+        if self.is_on() {
+            return Ok(());
+        }
+        Err(Error::Conflict("mails about accounts are off: whoever runs this sets mail.relay_url and mail.from".to_owned()))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.is_on() {
+            return Ok(());
+        }
+        RelayUrl::parse(self.relay_url.expose()).map_err(|reason| format!("settings: mail.relay_url {reason}"))?;
+        self.tls.parse::<Tls>().map_err(|reason| format!("settings: mail.tls: {reason}"))?;
+        Address::parse(&self.from).map_err(|reason| format!("settings: mail.from {:?} {reason}", self.from))?;
+        Ok(())
+    }
+}
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -190,6 +225,7 @@ impl Settings {
                 return Err(format!("settings: {name} is required (MOCHILA_{variable})"));
             }
         }
+        self.mail.check()?;
         if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
             return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
         }
@@ -223,6 +259,20 @@ mod tests {
     fn the_defaults_lack_only_what_a_deployment_must_give() {
         let error = Settings::from_sources(None).expect_err("nothing is given");
         assert_eq!(error, "settings: database.url is required (MOCHILA_DATABASE__URL)");
+    }
+
+    #[test]
+    fn mails_about_accounts_are_off_or_whole() {
+        let mut mail = Settings::sample().mail;
+        assert!(mail.check().is_ok() && !mail.is_on());
+        mail.relay_url = "smtp://user:secret@relay.test:587".to_owned().into();
+        assert_eq!(mail.check(), Err("settings: mail.from \"\" is empty".to_owned()));
+        mail.from = "post@example.com".to_owned();
+        assert_eq!(mail.check(), Ok(()));
+        mail.tls = "maybe".to_owned();
+        assert_eq!(mail.check(), Err("settings: mail.tls: there is no tls mode \"maybe\"".to_owned()));
+        mail.relay_url = "http://user:secret@relay.test".to_owned().into();
+        assert_eq!(mail.check(), Err("settings: mail.relay_url begins with http, not smtp".to_owned()));
     }
 
     #[test]

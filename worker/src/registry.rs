@@ -8,6 +8,7 @@ use shared::{
     campaigns::payload::{CancelRecipients, LaunchCampaign, RetryRecipients, SendTest},
     deliveries::payload::SendChunk,
     imports::payload::LoadContacts,
+    members::payload::SendAccountMail,
     routes::payload::CheckRoute,
 };
 
@@ -29,6 +30,7 @@ impl Registry {
             .with::<SendChunk>()
             .with::<SendTest>()
             .with::<LoadContacts>()
+            .with::<SendAccountMail>()
             .with::<CheckRoute>()
     }
 

@@ -49,7 +49,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         600.0 s sweep_uploads
         3600.0 s make_partitions
         3600.0 s prune_jobs
-        3600.0 s prune_refresh_tokens
+        3600.0 s prune_accounts
         3600.0 s forget_workers
     };
     let loops = lines.map(|(every, name, work)| {
@@ -167,7 +167,7 @@ async fn sweep_uploads(tools: Tools) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prune_refresh_tokens(tools: Tools) -> anyhow::Result<()> {
-    shared::accounts::refresh_token::prune(&tools.pool, tools.clock.now()).await?;
+async fn prune_accounts(tools: Tools) -> anyhow::Result<()> {
+    shared::members::prune::expired(&tools.pool, tools.clock.now()).await?;
     Ok(())
 }

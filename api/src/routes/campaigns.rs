@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::routes::present;
 use crate::{
-    caller::Caller,
+    caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -128,7 +128,7 @@ struct NewBody {
 
 async fn create(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Json(body): Json<NewBody>,
 ) -> ApiResult<(StatusCode, Json<CampaignBody>)> {
     let NewBody { name, subject, from, html, text, list_ids, route_id, scheduled_at } = body;
@@ -197,7 +197,7 @@ struct ChangeBody {
 
 async fn change(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path(id): Path<Uuid>,
     Json(body): Json<ChangeBody>,
 ) -> ApiResult<Json<CampaignBody>> {
@@ -210,7 +210,7 @@ async fn change(
     Ok(Json(changed.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
     campaign::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
@@ -258,27 +258,27 @@ async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Move) -> Api
     Ok(accepted(moved))
 }
 
-async fn send(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn send(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Send).await
 }
 
-async fn pause(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn pause(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Pause).await
 }
 
-async fn resume(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn resume(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Resume).await
 }
 
-async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Cancel).await
 }
 
-async fn retry_failed(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn retry_failed(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::RetryFailed).await
 }
 
-async fn resend_unknown(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
+async fn resend_unknown(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::ResendUnknown).await
 }
 
@@ -307,7 +307,7 @@ struct TestBody {
 
 async fn test(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path(id): Path<Uuid>,
     Json(body): Json<TestBody>,
 ) -> ApiResult<Accepted> {

@@ -17,7 +17,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    caller::Caller,
+    caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -66,7 +66,7 @@ const MOST_LISTS: usize = 100;
 
 async fn create(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Json(body): Json<NewBody>,
 ) -> ApiResult<(StatusCode, Json<ContactBody>)> {
     let NewBody { email, name, attributes, list_ids } = body;
@@ -124,7 +124,7 @@ struct ChangeBody {
 
 async fn change(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path(id): Path<Uuid>,
     Json(body): Json<ChangeBody>,
 ) -> ApiResult<Json<ContactBody>> {
@@ -136,7 +136,7 @@ async fn change(
     Ok(Json(changed.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
     contact::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;

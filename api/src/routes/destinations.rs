@@ -13,7 +13,7 @@ use shared::{
 };
 
 use crate::{
-    caller::Caller,
+    caller::Admin,
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -81,16 +81,14 @@ struct DestinationsQuery {
 
 async fn page(
     State(state): State<AppState>,
-    caller: Caller,
+    _: Admin,
     Query(query): Query<DestinationsQuery>,
 ) -> ApiResult<Json<Page<DestinationBody>>> {
-    caller.require_admin()?;
     let request = PageRequest::new(query.page, query.limit)?;
     Ok(Json(limits::page(&state.pool, &query.search, request).await?.map(DestinationBody::from)))
 }
 
-async fn one(State(state): State<AppState>, caller: Caller, Path(domain): Path<String>) -> ApiResult<Json<DestinationBody>> {
-    caller.require_admin()?;
+async fn one(State(state): State<AppState>, _: Admin, Path(domain): Path<String>) -> ApiResult<Json<DestinationBody>> {
     Ok(Json(limits::find(&state.pool, &domain).await?.into()))
 }
 
@@ -104,17 +102,15 @@ struct LimitsBody {
 
 async fn set(
     State(state): State<AppState>,
-    caller: Caller,
+    _: Admin,
     Path(domain): Path<String>,
     Json(body): Json<LimitsBody>,
 ) -> ApiResult<Json<DestinationBody>> {
-    caller.require_admin()?;
     limits::set(&mut *state.pool.acquire().await?, &domain, body.rate_per_second, body.max_connections).await?;
     Ok(Json(limits::find(&state.pool, &domain).await?.into()))
 }
 
-async fn resume(State(state): State<AppState>, caller: Caller, Path(domain): Path<String>) -> ApiResult<Json<DestinationBody>> {
-    caller.require_admin()?;
+async fn resume(State(state): State<AppState>, _: Admin, Path(domain): Path<String>) -> ApiResult<Json<DestinationBody>> {
     limits::resume(&mut *state.pool.acquire().await?, &domain).await?;
     Ok(Json(limits::find(&state.pool, &domain).await?.into()))
 }

@@ -28,7 +28,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    caller::Caller,
+    caller::{Caller, Editor},
     error::{ApiError, ApiResult},
     extract::{Json, Path, Query},
     state::AppState,
@@ -106,7 +106,7 @@ fn located(status: StatusCode, import: Import) -> Located {
 
 async fn receive(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     multipart: Result<Multipart, MultipartRejection>,
 ) -> ApiResult<Located> {
     let mut multipart = multipart.map_err(|rejection| {
@@ -242,7 +242,7 @@ async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>
 }
 
 /// 200: it is cancelled. 202: it runs, and stops after the part that it is at.
-async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Located> {
+async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let import = import::cancel(&state.pool, caller.scope, id).await?;
     let status = if import.state == "cancelled" { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(located(status, import))

@@ -21,7 +21,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    caller::Caller,
+    caller::{Admin, Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -128,13 +128,13 @@ async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>
 type Located = (StatusCode, [(HeaderName, String); 1], Json<JobBody>);
 
 /// 200: it is cancelled. 202: it runs, and stops at its next checkpoint.
-async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Located> {
+async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let job = inspect::cancel(&mut *state.pool.acquire().await?, caller.scope, id).await?;
     let status = if job.state == "running" { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, location(id), Json(JobBody::new(job, caller.scope))))
 }
 
-async fn retry(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Located> {
+async fn retry(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let mut transaction = state.pool.begin().await?;
     let job = inspect::retry(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
@@ -157,8 +157,7 @@ struct Requeued {
     requeued: u64,
 }
 
-async fn requeue_dead(State(state): State<AppState>, caller: Caller, body: Option<Json<RequeueBody>>) -> ApiResult<Json<Requeued>> {
-    caller.require_admin()?;
+async fn requeue_dead(State(state): State<AppState>, caller: Admin, body: Option<Json<RequeueBody>>) -> ApiResult<Json<Requeued>> {
     let RequeueBody { lane, kind } = body.map(|Json(body)| body).unwrap_or_default();
     let mut transaction = state.pool.begin().await?;
     let requeued = inspect::requeue_dead(&mut transaction, extent(&caller), &Dead { lane, kind, ..Dead::default() }).await?;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::contacts::ContactBody;
 use crate::{
-    caller::Caller,
+    caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -58,7 +58,7 @@ impl From<List> for ListBody {
     }
 }
 
-async fn create(State(state): State<AppState>, caller: Caller, Json(body): Json<Named>) -> ApiResult<(StatusCode, Json<ListBody>)> {
+async fn create(State(state): State<AppState>, caller: Editor, Json(body): Json<Named>) -> ApiResult<(StatusCode, Json<ListBody>)> {
     let created = list::create(&mut *state.pool.acquire().await?, caller.scope, &body.name).await?;
     Ok((StatusCode::CREATED, Json(created.into())))
 }
@@ -83,7 +83,7 @@ async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>
 
 async fn rename(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path(id): Path<Uuid>,
     Json(body): Json<Named>,
 ) -> ApiResult<Json<ListBody>> {
@@ -93,7 +93,7 @@ async fn rename(
     Ok(Json(list::find(&state.pool, caller.scope, id).await?.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
     list::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
@@ -135,7 +135,7 @@ struct Added {
 
 async fn add(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path(id): Path<Uuid>,
     Json(body): Json<Members>,
 ) -> ApiResult<Json<Added>> {
@@ -147,7 +147,7 @@ async fn add(
 
 async fn take_off(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Path((id, contact_id)): Path<(Uuid, Uuid)>,
 ) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;

@@ -24,18 +24,22 @@ pub mod health;
 pub mod imports;
 pub mod jobs;
 pub mod lists;
+pub mod mail_links;
+pub mod members;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod sending;
 pub mod suppressions;
 pub mod unsubscribe;
+pub mod users;
+pub mod workspaces;
 
 /// The whole front.
 pub fn router(state: AppState) -> Router {
     let known_schema = middleware::from_fn_with_state(state.clone(), behind_the_gate);
     Router::new()
         .merge(health::router())
-        .merge(unsubscribe::router().layer(known_schema.clone()))
+        .merge(unsubscribe::router().merge(mail_links::router()).layer(known_schema.clone()))
         .nest("/api/v1", health::router().merge(versioned().layer(known_schema)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -50,7 +54,10 @@ pub fn router(state: AppState) -> Router {
 /// Everything under `/api/v1` that needs PostgreSQL: one line a domain.
 fn versioned() -> Router<AppState> {
     Router::new()
-        .merge(accounts::router())
+        .merge(Router::from(accounts::router()))
+        .merge(Router::from(members::router()))
+        .merge(Router::from(users::router()))
+        .merge(Router::from(workspaces::router()))
         .merge(lists::router())
         .merge(contacts::router())
         .merge(suppressions::router())

@@ -22,7 +22,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    caller::Caller,
+    caller::Admin,
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -136,12 +136,7 @@ fn one_share() -> i32 {
     1
 }
 
-async fn create(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(body): Json<NewBody>,
-) -> ApiResult<(StatusCode, Json<RouteBody>)> {
-    caller.require_admin()?;
+async fn create(State(state): State<AppState>, _: Admin, Json(body): Json<NewBody>) -> ApiResult<(StatusCode, Json<RouteBody>)> {
     let NewBody { name, _kind: Kind::Relay, url, username, password, tls, max_connections, rate_per_second, weight } = body;
     let new = NewRoute { name, url, username, password, tls, max_connections, rate_per_second, weight };
     let mut connection = state.pool.acquire().await?;
@@ -156,14 +151,12 @@ struct RoutesQuery {
     limit: Option<i64>,
 }
 
-async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query<RoutesQuery>) -> ApiResult<Json<Page<RouteBody>>> {
-    caller.require_admin()?;
+async fn page(State(state): State<AppState>, _: Admin, Query(query): Query<RoutesQuery>) -> ApiResult<Json<Page<RouteBody>>> {
     let request = PageRequest::new(query.page, query.limit)?;
     Ok(Json(standing::page(&state.pool, request).await?.map(RouteBody::from)))
 }
 
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<RouteBody>> {
-    caller.require_admin()?;
+async fn one(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<Json<RouteBody>> {
     Ok(Json(standing::find(&mut *state.pool.acquire().await?, id).await?.into()))
 }
 
@@ -191,11 +184,10 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
 
 async fn change(
     State(state): State<AppState>,
-    caller: Caller,
+    _: Admin,
     Path(id): Path<Uuid>,
     Json(body): Json<ChangeBody>,
 ) -> ApiResult<Json<RouteBody>> {
-    caller.require_admin()?;
     let ChangeBody { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled } = body;
     let change = Change { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled };
     let mut transaction = state.pool.begin().await?;
@@ -206,8 +198,7 @@ async fn change(
 }
 
 /// Campaigns and deliveries go on naming it, so it is disabled and not deleted.
-async fn disable(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
-    caller.require_admin()?;
+async fn disable(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     route::disable(&mut *state.pool.acquire().await?, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -234,10 +225,9 @@ struct CheckBody {
 )]
 async fn check(
     State(state): State<AppState>,
-    caller: Caller,
+    _: Admin,
     Path(id): Path<Uuid>,
 ) -> ApiResult<(StatusCode, [(HeaderName, String); 1], Json<CheckBody>)> {
-    caller.require_admin()?;
     let mut transaction = state.pool.begin().await?;
     let job_id = payload::check(&mut transaction, id).await?;
     transaction.commit().await?;

@@ -12,7 +12,7 @@ use shared::operations::{
     sending::{self, Hold, Standing},
 };
 
-use crate::{caller::Caller, error::ApiResult, extract::Json, state::AppState};
+use crate::{caller::Admin, error::ApiResult, extract::Json, state::AppState};
 
 /// `/sending`.
 pub fn router() -> Router<AppState> {
@@ -47,8 +47,7 @@ impl From<Standing> for SendingBody {
     responses((status = 200, description = "What holds now", body = SendingBody)),
     security(("bearer" = ["admin"]))
 )]
-async fn one(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<SendingBody>> {
-    caller.require_admin()?;
+async fn one(State(state): State<AppState>, _: Admin) -> ApiResult<Json<SendingBody>> {
     Ok(Json(sending::standing(&mut *state.pool.acquire().await?).await?.into()))
 }
 
@@ -72,8 +71,7 @@ struct SwitchBody {
     responses((status = 200, description = "What holds now", body = SendingBody)),
     security(("bearer" = ["admin"]))
 )]
-async fn set(State(state): State<AppState>, caller: Caller, Json(body): Json<SwitchBody>) -> ApiResult<Json<SendingBody>> {
-    caller.require_admin()?;
+async fn set(State(state): State<AppState>, _: Admin, Json(body): Json<SwitchBody>) -> ApiResult<Json<SendingBody>> {
     let mut connection = state.pool.acquire().await?;
     if body.paused {
         sending::pause(&mut connection, body.everything, body.reason.as_deref()).await?;
@@ -89,8 +87,7 @@ async fn set(State(state): State<AppState>, caller: Caller, Json(body): Json<Swi
     responses((status = 200, description = "What holds now; the same where there was nothing to confirm", body = SendingBody)),
     security(("bearer" = ["admin"]))
 )]
-async fn confirm_restore(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<SendingBody>> {
-    caller.require_admin()?;
+async fn confirm_restore(State(state): State<AppState>, caller: Admin) -> ApiResult<Json<SendingBody>> {
     if installation::confirm(&state.pool).await? {
         tracing::warn!(user.id = %caller.user_id, "a restored copy was confirmed: it sends from now on");
     }

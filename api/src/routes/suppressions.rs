@@ -15,7 +15,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    caller::Caller,
+    caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
     state::AppState,
@@ -54,7 +54,7 @@ struct NewBody {
 
 async fn create(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Editor,
     Json(body): Json<NewBody>,
 ) -> ApiResult<(StatusCode, Json<SuppressionBody>)> {
     let created = suppression::create(&mut *state.pool.acquire().await?, caller.scope, body.kind, &body.value, body.reason).await?;
@@ -81,7 +81,7 @@ async fn page(
     Ok(Json(suppression::page(&state.pool, caller.scope, &filter, request).await?.map(SuppressionBody::from)))
 }
 
-async fn remove(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
     suppression::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;

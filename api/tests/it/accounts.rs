@@ -3,6 +3,7 @@ use chrono::TimeDelta;
 use insta::assert_json_snapshot;
 use serde_json::json;
 use shared::accounts::{
+    level::Level,
     register::{self, Registration},
     user::Role,
 };
@@ -15,8 +16,10 @@ const PASSWORD: &str = "correct horse battery";
 async fn ann(app: &TestApp) {
     let registration = Registration {
         email: EMAIL.to_owned(),
+        name: "Ann".to_owned(),
         password: PASSWORD.to_owned(),
         role: Role::Client,
+        level: Level::Owner,
         workspace_id: None,
         workspace_name: Some("Ann's".to_owned()),
     };

@@ -9,7 +9,11 @@ use http_body_util::BodyExt;
 use mochila_api::AppState;
 use serde_json::Value;
 use shared::{
-    accounts::user::{self, NewUser, Role},
+    accounts::{
+        level::Level,
+        session::{self, Device},
+        user::{self, NewUser, Role},
+    },
     settings::{Limits, Settings},
     testing::Stage,
 };
@@ -29,6 +33,7 @@ pub struct TestApp {
 #[derive(Clone, Debug)]
 pub struct Person {
     pub user_id: Uuid,
+    pub session_id: Uuid,
     pub workspace_id: Uuid,
     pub email: String,
     pub token: String,
@@ -108,26 +113,42 @@ impl TestApp {
     /// An admin with a workspace of its own.
     pub async fn admin(&self) -> Person {
         let workspace = self.stage.workspace("Headquarters").await;
-        self.person(workspace, Role::Admin).await
+        self.person(workspace, Role::Admin, Level::Owner).await
     }
 
-    /// A client of this workspace.
+    /// An owner of this workspace.
     pub async fn client(&self, workspace_id: Uuid) -> Person {
-        self.person(workspace_id, Role::Client).await
+        self.member(workspace_id, Level::Owner).await
     }
 
-    /// A client with a workspace of its own.
+    /// A member of this workspace.
+    pub async fn member(&self, workspace_id: Uuid, level: Level) -> Person {
+        self.person(workspace_id, Role::Client, level).await
+    }
+
+    /// An owner with a workspace of its own.
     pub async fn somebody(&self) -> Person {
         let workspace = self.stage.workspace("Acme").await;
         self.client(workspace).await
     }
 
-    async fn person(&self, workspace_id: Uuid, role: Role) -> Person {
+    async fn person(&self, workspace_id: Uuid, role: Role, level: Level) -> Person {
         let email = format!("{}@example.com", Uuid::now_v7().simple());
         let mut connection = self.stage.pool.acquire().await.expect("a connection");
-        let new = NewUser { workspace_id, email: email.clone(), password_hash: "no password fits".to_owned(), role };
+        let new = NewUser {
+            workspace_id,
+            email: email.clone(),
+            name: String::new(),
+            password_hash: "no password fits".to_owned(),
+            role,
+            level,
+            email_verified_at: None,
+        };
         let user_id = user::create(&mut connection, new).await.expect("a user");
-        Person { user_id, workspace_id, email, token: self.state.sessions.tokens.issue(user_id).expect("a token") }
+        let (now, ages) = (self.stage.clock.now(), chrono::TimeDelta::days(365));
+        let session_id = session::create(&mut connection, user_id, &Device::default(), now, now + ages).await.expect("a session");
+        let token = self.state.sessions.tokens.issue(user_id, session_id).expect("a token");
+        Person { user_id, session_id, workspace_id, email, token }
     }
 
     pub async fn get(&self, person: &Person, path: &str) -> Answer {

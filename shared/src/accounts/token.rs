@@ -1,6 +1,11 @@
-//! Access tokens: JWT, HS256 and nothing else, short-lived. They say who calls; what the caller may do is asked of the table each time.
+//! Access tokens: JWT, HS256 and nothing else, short-lived. They say who calls and in which session; what the caller may do, and whether
+//! the session still holds, is asked of the tables each time.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use aws_lc_rs::hmac;
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -14,12 +19,24 @@ use crate::{
 
 /// What our processes' clocks may differ.
 const SKEW: TimeDelta = TimeDelta::seconds(60);
+/// Sets the key of successors apart from the key that signs.
+const SUCCESSION: &[u8] = b"the successor of a refresh token";
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
     sub: Uuid,
+    sid: Uuid,
     iat: i64,
     exp: i64,
+}
+
+/// What an access token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who calls.
+    pub user_id: Uuid,
+    /// In which session.
+    pub session_id: Uuid,
 }
 
 /// Issues and checks access tokens.
@@ -28,6 +45,7 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    succession: hmac::Key,
     clock: Clock,
     lifetime: TimeDelta,
 }
@@ -53,6 +71,10 @@ impl Tokens {
             encoding: EncodingKey::from_secret(&key),
             decoding: DecodingKey::from_secret(&key),
             validation,
+            succession: hmac::Key::new(
+                hmac::HMAC_SHA256,
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), SUCCESSION).as_ref(),
+            ),
             clock,
             lifetime: TimeDelta::seconds(settings.auth.access_token_seconds),
         })
@@ -64,21 +86,28 @@ impl Tokens {
         self.lifetime.num_seconds()
     }
 
-    /// A token for the user, good from now on.
+    /// A token for the user in a session, good from now on.
     ///
     /// # Errors
     /// The signature failed.
-    pub fn issue(&self, user_id: Uuid) -> Result<String> {
+    pub fn issue(&self, user_id: Uuid, session_id: Uuid) -> Result<String> {
         let now = self.clock.now();
-        let claims = Claims { sub: user_id, iat: now.timestamp(), exp: (now + self.lifetime).timestamp() };
+        let claims = Claims { sub: user_id, sid: session_id, iat: now.timestamp(), exp: (now + self.lifetime).timestamp() };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// The refresh token that takes the place of this one. It can be made again as long as somebody shows the old one, so that it need
+    /// not be stored; without the key nobody can make it.
+    #[must_use]
+    pub fn successor(&self, refresh_token: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.succession, refresh_token.as_bytes()))
     }
 
     /// Whose token it is.
     ///
     /// # Errors
     /// [`Error::Unauthorized`]: malformed, not signed by us with HS256, expired, or issued in the future.
-    pub fn check(&self, token: &str) -> Result<Uuid> {
+    pub fn check(&self, token: &str) -> Result<Claimed> {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
             .map_err(|_| Error::Unauthorized("the access token is not valid"))?
             .claims;
@@ -90,7 +119,7 @@ impl Tokens {
         if moment(claims.iat).is_none_or(|issued_at| issued_at > now + SKEW) {
             return Err(Error::Unauthorized("the access token is not valid"));
         }
-        Ok(claims.sub)
+        Ok(Claimed { user_id: claims.sub, session_id: claims.sid })
     }
 }
 
@@ -114,9 +143,9 @@ mod tests {
     #[test]
     fn a_token_names_its_user_until_it_expires() {
         let (tokens, clock) = tokens();
-        let user = Uuid::now_v7();
-        let token = tokens.issue(user).expect("a token");
-        assert_eq!(tokens.check(&token).expect("good"), user);
+        let claimed = Claimed { user_id: Uuid::now_v7(), session_id: Uuid::now_v7() };
+        let token = tokens.issue(claimed.user_id, claimed.session_id).expect("a token");
+        assert_eq!(tokens.check(&token).expect("good"), claimed);
         clock.advance(TimeDelta::seconds(3599));
         assert!(tokens.check(&token).is_ok());
         clock.advance(TimeDelta::seconds(1));
@@ -127,7 +156,7 @@ mod tests {
     fn another_key_another_algorithm_or_another_time_is_refused() {
         let (tokens, clock) = tokens();
         let now = clock.now().timestamp();
-        let good = Claims { sub: Uuid::now_v7(), iat: now, exp: now + 60 };
+        let good = Claims { sub: Uuid::now_v7(), sid: Uuid::now_v7(), iat: now, exp: now + 60 };
         let key = STANDARD.decode(Settings::sample().secrets.jwt_key.expose()).expect("base64");
         assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &good, &key)).is_ok());
         assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &good, b"another key")).is_err());
@@ -135,6 +164,17 @@ mod tests {
         let future = Claims { iat: now + 61, exp: now + 600, ..good };
         assert!(tokens.check(&forged(Header::new(Algorithm::HS256), &future, &key)).is_err());
         assert!(tokens.check("not.a.token").is_err());
+    }
+
+    #[test]
+    fn a_refresh_token_has_one_successor_under_one_key() {
+        let (tokens, _) = tokens();
+        assert_eq!(tokens.successor("first"), tokens.successor("first"));
+        assert_eq!(tokens.successor("first").len(), 43);
+        assert_ne!(tokens.successor("first"), tokens.successor("second"));
+        let mut settings = Settings::sample();
+        settings.secrets.jwt_key = STANDARD.encode([7; 32]).into();
+        assert_ne!(Tokens::new(&settings, Clock::system()).expect("a key").successor("first"), tokens.successor("first"));
     }
 
     #[test]

@@ -98,8 +98,8 @@ fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
-/// RFC 5322 section 3.3, in UTC.
-fn date(out: &mut Vec<u8>, at: DateTime<Utc>) {
+/// A date as RFC 5322 section 3.3 writes it, in UTC.
+pub fn date(out: &mut Vec<u8>, at: DateTime<Utc>) {
     let day = DAYS[at.weekday().num_days_from_monday() as usize];
     let month = MONTHS[at.month0() as usize];
     // Writing into a vector cannot fail.

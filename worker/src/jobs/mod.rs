@@ -3,4 +3,5 @@
 pub mod campaigns;
 pub mod deliveries;
 pub mod imports;
+pub mod members;
 pub mod routes;
