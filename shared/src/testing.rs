@@ -187,6 +187,34 @@ impl Stage {
         query.fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The one text that a question answers, which may take a text as `$1`.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn text(&self, sql: &'static str, value: &str) -> String {
+        let query = sqlx::query_scalar::<_, String>(sql);
+        let query = if sql.contains("$1") { query.bind(value) } else { query };
+        query.fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// What stands in every table, as a fingerprint of each: two that are equal had no write between them.
+    ///
+    /// # Panics
+    /// The database refused.
+    pub async fn contents(&self) -> std::collections::BTreeMap<String, String> {
+        let tables: Vec<String> = sqlx::query_scalar("SELECT relname::text FROM pg_stat_user_tables WHERE schemaname = 'public'")
+            .fetch_all(&self.pool)
+            .await
+            .expect("the tables");
+        let mut contents = std::collections::BTreeMap::new();
+        for table in tables {
+            let sql = format!("SELECT coalesce(md5(string_agg(t::text, chr(10) ORDER BY t::text)), '') FROM {table} t");
+            let found = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.pool).await.expect("its rows");
+            contents.insert(table, found);
+        }
+        contents
+    }
+
     /// A relay without encryption on this port of loopback.
     ///
     /// # Panics

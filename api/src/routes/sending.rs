@@ -89,7 +89,7 @@ async fn set(State(state): State<AppState>, _: Admin, Json(body): Json<SwitchBod
 )]
 async fn confirm_restore(State(state): State<AppState>, caller: Admin) -> ApiResult<Json<SendingBody>> {
     if installation::confirm(&state.pool).await? {
-        tracing::warn!(user.id = %caller.user_id, "a restored copy was confirmed: it sends from now on");
+        tracing::warn!(user.id = %caller.standing.user_id, "a restored copy was confirmed: it sends from now on");
     }
     Ok(Json(sending::standing(&mut *state.pool.acquire().await?).await?.into()))
 }

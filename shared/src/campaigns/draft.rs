@@ -34,7 +34,7 @@ impl Draft {
     /// is given: the date of a campaign that is merely renamed may have passed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names every wrong field.
+    /// [`Error::Invalid`] names every wrong field. [`Error::Forbidden`]: a list belongs to another workspace.
     pub async fn check(&mut self, connection: &mut PgConnection, scope: Scope, now: Option<DateTime<Utc>>) -> Result<()> {
         let mut errors = self.check_content();
         if let (Some(at), Some(now)) = (self.scheduled_at, now)
@@ -96,14 +96,11 @@ async fn check_lists(connection: &mut PgConnection, scope: Scope, list_ids: &[Uu
     }
     let owners: Vec<(Uuid, Uuid)> =
         sqlx::query_as("SELECT id, workspace_id FROM lists WHERE id = ANY($1)").bind(list_ids).fetch_all(connection).await?;
-    let problem = |id: &Uuid| match owners.iter().find(|(list, _)| list == id) {
-        None => Some(FieldError::new("list_ids", format!("list {id} does not exist"))),
-        Some((_, owner)) if *owner != scope.workspace_id => {
-            Some(FieldError::new("list_ids", format!("list {id} belongs to another workspace")))
-        }
-        Some(_) => None,
-    };
-    Ok(list_ids.iter().filter_map(problem).collect())
+    for (id, owner) in &owners {
+        scope.may_change("list", *id, *owner)?;
+    }
+    let missing = list_ids.iter().filter(|id| !owners.iter().any(|(list, _)| list == *id));
+    Ok(missing.map(|id| FieldError::new("list_ids", format!("list {id} does not exist"))).collect())
 }
 
 /// Whether mail can go by this route.

@@ -1,6 +1,7 @@
 //! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
 
 mod house;
+mod members;
 mod operations;
 mod relay;
 mod routes;
