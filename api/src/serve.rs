@@ -83,10 +83,12 @@ fn scraped(recorder: PrometheusHandle, state: AppState) -> Router {
     let scrape = move || async move {
         if let Err(error) = gauges::export(&state.pool, &state.tickets).await {
             tracing::warn!(error.full = %error, "a scrape could not ask for everything");
+            metrics::counter!("scrape_errors_total").increment(1);
         }
         recorder.render()
     };
-    Router::new().route("/metrics", get(scrape))
+    metrics::counter!("scrape_errors_total").absolute(0);
+    Router::new().route("/metrics", get(scrape)).route("/health", get(|| async { "ok\n" }))
 }
 
 async fn keep_up(recorder: PrometheusHandle) {

@@ -6,7 +6,7 @@ run_checks() {
         cat <<'TEXT'
 Usage: deploy/local test [-- CARGO TEST ARGUMENTS]
 
-Format, lints and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end. This
+Format, lints, alerts (promtool) and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end. This
 PostgreSQL runs without fsync: its data are thrown away. While it runs, .local/test.env has DATABASE_URL and REDIS_URL.
 
        deploy/local test --servers
@@ -31,6 +31,7 @@ TEXT
     require_servers
     require_toolchain
     use_stack test
+    require_tools
     [ "$only" = --servers ] || trap stop_tests EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -47,8 +48,11 @@ TEXT
     check "format" cargo fmt --all --check
     check "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
     if command -v shellcheck >/dev/null; then
-        check "shell scripts" shellcheck --shell=bash --severity=warning --exclude=SC2034 deploy/local deploy/local.d/*.sh .ci/run
+        check "shell scripts" shellcheck --shell=bash --severity=warning --exclude=SC2034 deploy/local deploy/local.d/*.sh \
+            deploy/backup deploy/restore deploy/image/* .ci/run
     fi
+    check "Prometheus' configuration" "$TOOLS/promtool" check config deploy/prometheus/prometheus.yml
+    check "alerts" "$TOOLS/promtool" test rules deploy/prometheus/alerts.test.yml
     if command -v cargo-deny >/dev/null; then
         check "licences and bans" cargo deny --offline check licenses bans
     fi

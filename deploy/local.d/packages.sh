@@ -31,6 +31,36 @@ require_servers() {
     install_missing ${missing[@]+"${missing[@]}"}
 }
 
+# promtool and the node exporter, for the checks of deploy/: unpacked below .local, so that no service gets installed.
+require_tools() {
+    TOOLS=$LOCAL/tools/usr/bin
+    [ -x "$TOOLS/promtool" ] && [ -x "$TOOLS/prometheus-node-exporter" ] && return 0
+    if command -v promtool >/dev/null && command -v prometheus-node-exporter >/dev/null; then
+        TOOLS=$(dirname "$(command -v promtool)")
+    elif command -v apt-get >/dev/null; then
+        step "Fetching promtool and the node exporter (unpacked below $LOCAL/tools, nothing is installed)"
+        rm -rf "$LOCAL/tools" && mkdir -p "$LOCAL/tools"
+        fetch_tools || { as_root apt-get update -qq && fetch_tools; } || die "apt-get download prometheus prometheus-node-exporter failed"
+    elif command -v brew >/dev/null; then
+        step "Installing with brew: prometheus node_exporter (not started as services)"
+        brew install prometheus node_exporter
+        mkdir -p "$TOOLS"
+        ln -sf "$(brew --prefix)/bin/promtool" "$TOOLS/promtool"
+        ln -sf "$(brew --prefix)/bin/node_exporter" "$TOOLS/prometheus-node-exporter"
+    else
+        die "missing: promtool and prometheus-node-exporter; install them with this system's package manager and try again"
+    fi
+}
+
+fetch_tools() (
+    cd "$LOCAL/tools" || exit
+    apt-get download -qq prometheus prometheus-node-exporter 2>/dev/null || exit
+    for package in *.deb; do
+        dpkg-deb -x "$package" . || exit
+    done
+    rm -rf ./*.deb etc lib var usr/share usr/bin/prometheus
+)
+
 require_toolchain() {
     [ -d "$HOME/.cargo/bin" ] && PATH=$PATH:$HOME/.cargo/bin
     command -v cargo >/dev/null ||

@@ -4,7 +4,7 @@ use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::{
     PgPool,
-    queue::{gauges, ticket::Tickets},
+    queue::{gauges, lane::Lane, ticket::Tickets},
 };
 
 #[derive(Clone)]
@@ -12,6 +12,34 @@ struct Scrape {
     recorder: PrometheusHandle,
     pool: PgPool,
     tickets: Tickets,
+}
+
+/// Says what each metric means, and sets to zero what counts troubles: the first one is then a step that `increase()` sees.
+pub fn announce() {
+    metrics::describe_counter!("deliveries_total", "messages by route and outcome");
+    metrics::describe_counter!("destination_replies_total", "replies by mailbox provider and kind");
+    metrics::describe_histogram!("smtp_send_seconds", metrics::Unit::Seconds, "one message over an open connection");
+    metrics::describe_histogram!(
+        "smtp_step_seconds",
+        metrics::Unit::Seconds,
+        "open: connection to AUTH; envelope: MAIL, RCPT, DATA; body: to the answer to the final dot"
+    );
+    metrics::describe_histogram!(
+        "ledger_commit_seconds",
+        metrics::Unit::Seconds,
+        "one group of admissions or outcomes, with its waits"
+    );
+    metrics::describe_histogram!("ledger_rows", "messages in one group");
+    metrics::describe_histogram!("job_wait_seconds", metrics::Unit::Seconds, "from due to begun");
+    metrics::describe_histogram!("job_duration_seconds", metrics::Unit::Seconds, "one run of a job");
+    for name in ["ledger_errors_total", "lease_expired_total", "scrape_errors_total"] {
+        metrics::counter!(name).absolute(0);
+    }
+    for lane in Lane::ALL {
+        metrics::counter!("apalis_worker_restarts_total", "lane" => lane.name()).absolute(0);
+    }
+    metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").absolute(0);
+    metrics::gauge!("smtp_connections_open").set(0.0);
 }
 
 /// Serves until the task is ended.

@@ -122,13 +122,14 @@ pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()
     let settings = Arc::new(settings);
     shared::telemetry::init_logs(&settings.log).map_err(anyhow::Error::msg)?;
     let recorder = shared::telemetry::recorder().map_err(anyhow::Error::msg)?;
+    scrape::announce();
     let lanes = slots(lanes.as_deref().unwrap_or(&settings.worker.lanes), &settings).map_err(anyhow::Error::msg)?;
     let pool = database::pool(&settings.database, "mochila-worker")?;
     let keyspace = Keyspace::new(&settings.redis).context("redis.url")?;
     let listener = tokio::net::TcpListener::bind(&settings.worker.metrics_listen)
         .await
         .with_context(|| format!("worker.metrics_listen {}", settings.worker.metrics_listen))?;
-    tracing::info!(address = settings.worker.metrics_listen, "metrics and health are served");
+    tracing::info!(metrics.listen = %listener.local_addr()?, "metrics and health are served");
     let scraper = tokio::spawn(scrape::serve(listener, recorder, pool.clone(), Tickets::new(keyspace)));
     let process = Process::start(settings, pool, Clock::system(), &lanes).await?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

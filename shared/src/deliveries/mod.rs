@@ -4,7 +4,7 @@
 //! a dead process left behind, [`sweep`] brings deferred recipients round again, [`retry`] is a person's second try, [`tally`] counts,
 //! [`listing`] shows.
 //! [`reply`] says what a server's answer means. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions;
-//! [`limits`] is an operator's side of it.
+//! [`limits`] is an operator's side of it, [`provider`] the class that figures put it in.
 
 pub mod chunk;
 pub mod destination;
@@ -14,6 +14,7 @@ pub mod limits;
 pub mod listing;
 pub mod partition;
 pub mod payload;
+pub mod provider;
 pub mod reply;
 pub mod retry;
 pub mod sweep;

@@ -53,6 +53,29 @@ pub async fn slots(pool: &PgPool, lane: Lane, heartbeat_seconds: u64) -> Result<
     Ok(slots)
 }
 
+/// The live part of a lane's fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Processes that serve the lane.
+    pub workers: i64,
+    /// Jobs that they run at once.
+    pub slots: i64,
+}
+
+/// What serves each lane, by its name, for whoever watches: seen within half a minute.
+///
+/// # Errors
+/// The database failed.
+pub async fn live(pool: &PgPool) -> Result<HashMap<String, Live>> {
+    let lanes: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT lane, count(*), coalesce(sum(s.slots::bigint), 0)::bigint FROM workers w, jsonb_each_text(w.slots) AS s (lane, slots)
+         WHERE w.seen_at > now() - interval '30 seconds' GROUP BY lane",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(lanes.into_iter().map(|(lane, workers, slots)| (lane, Live { workers, slots })).collect())
+}
+
 /// Forgets workers that were not seen for a day.
 ///
 /// # Errors

@@ -1,12 +1,18 @@
 //! What `/metrics` asks of the queue, at scrape time.
 
+use std::time::{Duration, Instant, SystemTime};
+
 use sqlx::{FromRow, PgPool};
 
 use super::{
+    fleet,
     lane::Lane,
     ticket::{TicketError, Tickets},
 };
 use crate::error::{Error, Result};
+
+/// Prometheus gives a scrape ten seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a scrape could not ask for everything.
 #[derive(Debug, thiserror::Error)]
@@ -19,13 +25,25 @@ pub enum ScrapeError {
     Tickets(#[from] TicketError),
 }
 
-/// Asks, and sets the gauges. Every lane has its value, so that an empty one is a zero and not a gap.
+/// Asks PostgreSQL and Redis, each for itself, and sets the gauges. Every lane has its value, so that an empty one is a zero and not a gap.
 ///
 /// # Errors
-/// PostgreSQL or Redis failed; the gauges set before stay.
-#[expect(clippy::cast_precision_loss, reason = "counts of jobs, destinations and tickets")]
+/// PostgreSQL or Redis failed, or took longer than a scrape may; `postgres_up` and `redis_up` say which. The gauges set before stay.
 pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError> {
+    let (database, redis) =
+        tokio::join!(tokio::time::timeout(PATIENCE, ask_database(pool)), tokio::time::timeout(PATIENCE, ask_redis(tickets)));
+    let database = database.unwrap_or_else(|_| Err(Error::internal("PostgreSQL has not answered in time").into()));
+    let redis = redis.unwrap_or_else(|_| Err(Error::internal("Redis has not answered in time").into()));
+    metrics::gauge!("postgres_up").set(if database.is_ok() { 1.0 } else { 0.0 });
+    metrics::gauge!("redis_up").set(if redis.is_ok() { 1.0 } else { 0.0 });
+    database.and(redis)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of jobs, workers, slots and destinations")]
+async fn ask_database(pool: &PgPool) -> Result<(), ScrapeError> {
+    metrics::gauge!("clock_skew_seconds").set(clock_skew(pool).await?);
     let lanes = lanes(pool).await?;
+    let slots = fleet::live(pool).await?;
     for lane in Lane::ALL.map(Lane::name) {
         let found = lanes.iter().find(|gauge| gauge.lane == lane);
         let count = |of: fn(&LaneGauge) -> i64| found.map_or(0, of) as f64;
@@ -34,13 +52,22 @@ pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError>
         metrics::gauge!("jobs_running", "lane" => lane).set(count(|g| g.running));
         metrics::gauge!("jobs_dead", "lane" => lane).set(count(|g| g.dead));
         metrics::gauge!("jobs_ready_oldest_seconds", "lane" => lane).set(found.map_or(0.0, |g| g.oldest_ready_seconds));
+        metrics::gauge!("lane_workers", "lane" => lane).set(slots.get(lane).map_or(0, |live| live.workers) as f64);
+        metrics::gauge!("lane_slots", "lane" => lane).set(slots.get(lane).map_or(0, |live| live.slots) as f64);
     }
-    metrics::gauge!("destinations_throttled").set(throttled_destinations(pool).await? as f64);
+    let held = held_destinations(pool).await?;
+    metrics::gauge!("destinations_throttled").set(held.throttled as f64);
+    metrics::gauge!("destinations_suspended").set(held.suspended as f64);
     let hold: Option<String> = sqlx::query_scalar("SELECT sending_hold()").fetch_one(pool).await.map_err(Error::from)?;
     for reason in ["restored", "everything", "campaigns"] {
         let holds = hold.as_deref() == Some(reason);
         metrics::gauge!("sending_held", "reason" => reason).set(f64::from(u8::from(holds)));
     }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of tickets")]
+async fn ask_redis(tickets: &Tickets) -> Result<(), ScrapeError> {
     for lane in Lane::ALL {
         metrics::gauge!("tickets_waiting", "lane" => lane.name()).set(tickets.waiting(lane).await? as f64);
     }
@@ -91,14 +118,35 @@ pub async fn lanes(pool: &PgPool) -> Result<Vec<LaneGauge>> {
     .await?)
 }
 
-/// Destinations that cool down, are suspended or are slowed, now.
+/// Destinations that are held back, now.
+#[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+pub struct Held {
+    /// Cooling down, suspended or slowed.
+    pub throttled: i64,
+    /// Of those, suspended: their policy replies were many.
+    pub suspended: i64,
+}
+
+/// How many destinations are held back.
 ///
 /// # Errors
 /// The database failed.
-pub async fn throttled_destinations(pool: &PgPool) -> Result<i64> {
-    Ok(sqlx::query_scalar(
-        "SELECT count(*) FROM destinations WHERE cooldown_until > now() OR suspended_until > now() OR adaptive_rate IS NOT NULL",
+pub async fn held_destinations(pool: &PgPool) -> Result<Held> {
+    Ok(sqlx::query_as(
+        "SELECT count(*) AS throttled, count(*) FILTER (WHERE suspended_until > now()) AS suspended
+         FROM destinations WHERE cooldown_until > now() OR suspended_until > now() OR adaptive_rate IS NOT NULL",
     )
     .fetch_one(pool)
     .await?)
+}
+
+/// Seconds by which this machine's clock is ahead of the database's, half of the round trip taken off.
+async fn clock_skew(pool: &PgPool) -> Result<f64> {
+    let mut connection = pool.acquire().await?;
+    let begun = Instant::now();
+    let asked = SystemTime::now();
+    let theirs: f64 =
+        sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::float8").fetch_one(&mut *connection).await?;
+    let ours = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + begun.elapsed() / 2;
+    Ok(ours.as_secs_f64() - theirs)
 }

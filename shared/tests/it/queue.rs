@@ -6,6 +6,7 @@ use shared::{
     queue::{
         bell,
         claim::{self, Claim, Lease},
+        fleet,
         job::{self, Enqueue, Job},
         lane::Lane,
         lease, outcome,
@@ -195,4 +196,19 @@ async fn a_later_job_waits_for_its_time() {
     stage.execute("UPDATE jobs SET run_at = now()").await;
     assert_eq!(bell::promote(&stage.pool).await.unwrap(), 1);
     assert!(claim(Uuid::now_v7()).take(&stage.pool).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_live_part_of_a_lane_is_who_was_seen_within_half_a_minute() {
+    let stage = Stage::new().await;
+    let slots = |pairs: &[(Lane, usize)]| pairs.iter().copied().collect();
+    fleet::seen(&stage.pool, Uuid::now_v7(), "one", 1, &slots(&[(Lane::Bulk, 8), (Lane::Critical, 2)])).await.unwrap();
+    fleet::seen(&stage.pool, Uuid::now_v7(), "two", 2, &slots(&[(Lane::Bulk, 4)])).await.unwrap();
+    let gone = Uuid::now_v7();
+    fleet::seen(&stage.pool, gone, "gone", 3, &slots(&[(Lane::Bulk, 100)])).await.unwrap();
+    stage.arrange(format!("UPDATE workers SET seen_at = now() - interval '31 seconds' WHERE id = '{gone}'")).await;
+    let live = fleet::live(&stage.pool).await.unwrap();
+    assert_eq!(live["bulk"], fleet::Live { workers: 2, slots: 12 });
+    assert_eq!(live["critical"], fleet::Live { workers: 1, slots: 2 });
+    assert_eq!(live.len(), 2);
 }

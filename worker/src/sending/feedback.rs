@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use shared::{
     PgPool,
-    deliveries::destination::{self, Step, Window},
+    deliveries::{
+        destination::{self, Step, Window},
+        provider,
+    },
     settings::Slowdown,
 };
 use tokio_util::sync::CancellationToken;
@@ -56,6 +59,7 @@ impl Feedback {
         }
         let destinations = guide.destinations();
         for (domain, window) in &windows {
+            expose(domain, window);
             let step = destination::judge(window, destinations.get(domain).and_then(|d| d.adaptive_rate), settings);
             match step {
                 Step::Stay => continue,
@@ -69,5 +73,15 @@ impl Feedback {
                 tracing::warn!(%error, %domain, "could not write what the replies taught");
             }
         }
+    }
+}
+
+/// Into the metrics, by provider: domains are too many for a label.
+fn expose(domain: &str, window: &Window) {
+    let provider = provider::of(domain);
+    let kinds =
+        [("accepted", window.accepted), ("throttled", window.throttled), ("deferred", window.deferred), ("failed", window.failed)];
+    for (reply, count) in kinds {
+        metrics::counter!("destination_replies_total", "provider" => provider, "reply" => reply).increment(u64::from(count));
     }
 }

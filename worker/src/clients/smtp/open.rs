@@ -1,4 +1,8 @@
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
 
 use shared::deliveries::reply::Stage;
 use tokio::{net::TcpStream, time::timeout};
@@ -29,13 +33,16 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub async fn open_trusting(relay: &Relay, trust: &Trust) -> Result<Self, OpenError> {
-        match attempt(relay, trust, relay.tls).await {
+        let begun = Instant::now();
+        let opened = match attempt(relay, trust, relay.tls).await {
             // A broken handshake ends the connection. No credentials were sent and none will be: plain text is what this mode allows.
             Err(error) if relay.tls == TlsMode::Opportunistic && error.stage() == Stage::Tls && relay.username.is_none() => {
                 attempt(relay, trust, TlsMode::None).await
             }
             result => result,
-        }
+        };
+        metrics::histogram!("smtp_step_seconds", "step" => "open").record(begun.elapsed().as_secs_f64());
+        opened
     }
 }
 

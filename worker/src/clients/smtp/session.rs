@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::{deliveries::reply::Stage, settings::Timeouts};
 
@@ -103,13 +103,20 @@ impl Session {
         // Until the first answer, a kept connection may turn out to be closed already.
         let first = if self.messages > 0 { Stage::Reuse } else { Stage::Mail };
         self.messages = self.messages.saturating_add(1);
+        let begun = Instant::now();
         let envelope = if self.offer.pipelining {
             self.envelope_at_once(first, from, to, message).await
         } else {
             self.envelope_by_steps(first, from, to, message).await
         };
+        let in_envelope = begun.elapsed();
+        metrics::histogram!("smtp_step_seconds", "step" => "envelope").record(in_envelope.as_secs_f64());
         match envelope {
-            Ok(()) => self.body(message).await,
+            Ok(()) => {
+                let sent = self.body(message).await;
+                metrics::histogram!("smtp_step_seconds", "step" => "body").record((begun.elapsed() - in_envelope).as_secs_f64());
+                sent
+            }
             Err(Halt::Refused { stage, reply, usable }) => (Sent::Refused { stage, reply, session_usable: usable }, usable),
             Err(Halt::Broken(error)) => (Sent::NotSent { error }, false),
         }
