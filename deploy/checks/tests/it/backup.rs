@@ -133,8 +133,10 @@ async fn a_backup_in_the_middle_of_a_campaign_is_restored_and_goes_on_where_it_w
     worker.kill().await;
     let stats = house.sink.counts.stats();
     assert_eq!(stats.duplicates, 0, "nobody got it twice");
-    let doubted = house.stage.number("SELECT count(*) FROM deliveries WHERE campaign_id = $1 AND state = 'unknown'", campaign).await;
-    let accepted = house.stage.number("SELECT count(*) FROM deliveries WHERE campaign_id = $1 AND state = 'accepted'", campaign).await;
+    let doubted =
+        house.stage.number("SELECT count(*) FROM deliveries WHERE campaign_id = $1 AND state = 'unknown'", campaign).await;
+    let accepted =
+        house.stage.number("SELECT count(*) FROM deliveries WHERE campaign_id = $1 AND state = 'accepted'", campaign).await;
     assert_eq!(accepted + doubted, 1500);
     // The dead worker had 64 connections at most, with four messages each on their way.
     assert!(doubted <= 256, "{doubted}");
@@ -147,7 +149,10 @@ async fn a_backup_needs_a_mochila_and_somewhere_to_find_the_uploads() {
     let house = House::new().await;
     let (database, backups) = (house.stage.settings.database.url.expose().to_owned(), Folder::new("backups"));
     let target = backups.0.to_str().expect("a path");
-    refused(&run("deploy/backup", &database, "s3://bucket/prefix", &[target]), "is not a folder: give --objects FOLDER or --no-objects");
+    refused(
+        &run("deploy/backup", &database, "s3://bucket/prefix", &[target]),
+        "is not a folder: give --objects FOLDER or --no-objects",
+    );
     refused(&run("deploy/backup", &empty_database(&house).await, "", &["--no-objects", target]), "deploy/backup: ");
     refused(&run("deploy/backup", "postgres://nobody@127.0.0.1:1/nothing", "", &["--no-objects", target]), "deploy/backup: ");
     let left: Vec<_> = fs::read_dir(&backups.0).expect("a folder").collect();

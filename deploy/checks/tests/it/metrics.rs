@@ -38,7 +38,7 @@ fn expressions() -> Vec<(String, String)> {
 /// A worker that has met every outcome, an api that has answered, and a disk.
 async fn live() -> Scrape {
     let house = House::new().await;
-    // A relay that is not there: connections that fail.
+    // A relay that is not there: connections that fail, and a breaker.
     house.stage.route(1).await;
     let audience =
         [("orchard.test", 60), ("bounce.test", 5), ("reject.test", 5), ("greylist.test", 5), ("mute.test", 2), ("gmail.com", 5)];
