@@ -174,6 +174,8 @@ fn the_addresses_of_the_example_are_those_of_the_compose_file() {
     assert_eq!(host("MOCHILA_REDIS__URL"), "redis:6379");
     let objects = strings(&compose["services"]["objects"]["command"]).join(" ");
     assert_eq!(host("MOCHILA_STORE__S3_ENDPOINT"), "objects:7070");
+    assert_eq!(host("MOCHILA_MAIL__RELAY_URL"), "mail:1025");
+    assert!(strings(&compose["services"]["mail"]["command"]).join(" ").contains("--smtp 0.0.0.0:1025"));
     assert!(objects.contains("--port :7070"), "{objects}");
     let bucket = example["MOCHILA_STORE__URL"].strip_prefix("s3://").and_then(|rest| rest.split('/').next()).expect("a bucket");
     let made = strings(&compose["services"]["bucket"]["entrypoint"]).pop().expect("a folder");
