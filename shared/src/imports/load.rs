@@ -1,20 +1,30 @@
-//! The run of [`super::payload::LoadContacts`]: part by part, each in one fenced transaction with the pointer. A run that follows a
+//! The run of [`super::payload::LoadContacts`]: part by part, each in one fenced transaction with the pointer, the next one being read
+//! meanwhile. A run that follows a
 //! crash reads the file again and passes over what the pointer says is loaded, so every row is loaded once.
 
-use std::{future::Future, pin::pin};
+use std::future::Future;
 
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use sqlx::PgPool;
+use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{
+    batch::Batch,
     import::{self, Import, Report},
     part::{self, Committed},
     source::{Source, SourceError},
 };
-use crate::{error::Error, queue::claim::Lease, store::Store};
+use crate::{
+    error::Error,
+    queue::claim::Lease,
+    store::{Store, StoreError},
+};
 
-/// Records of a part: a fraction of a second in the database, so that a heartbeat that waits for the fence is never late.
-pub const PART_RECORDS: i64 = 5_000;
+/// Records of a part: a fraction of a second in the database, so that a heartbeat that waits for the fence is never late, and enough
+/// that what a statement costs by itself does not count.
+pub const PART_RECORDS: i64 = 20_000;
 /// Records that are passed over between two checkpoints.
 const SKIP_RECORDS: i64 = 200_000;
 
@@ -79,7 +89,7 @@ impl Load<'_> {
 
     async fn parts<C: Checkpoint>(self, checkpoint: &mut C) -> Result<Report, Halt<C::Stop>> {
         let import = import::get(self.pool, self.import_id).await?;
-        let bytes = pin!(self.store.read(&import.object_key, 0).await?);
+        let bytes = self.store.read(&import.object_key, 0).await?.boxed();
         let mut source = Source::open(bytes).await.map_err(refused)?;
         let mut done = import.records_done;
         let mut skipped = 0;
@@ -91,14 +101,14 @@ impl Load<'_> {
             skipped += passed;
             self.tell(checkpoint, &import, import.bytes_done).await?;
         }
+        let mut batches = Reading::start(source, self.part_records);
         loop {
-            let part = source.part(self.part_records).await?;
-            let last = part.last;
-            match part::commit(self.pool, self.lease, self.import_id, done, part).await? {
+            let batch = batches.next().await?;
+            match part::commit(self.pool, self.lease, self.import_id, done, &batch).await? {
                 Committed::NoList => return Err(Halt::Refused("the list of this import was deleted".to_owned())),
                 Committed::Done(import) => {
                     done = import.records_done;
-                    if last {
+                    if batch.last {
                         // The import is finished: a wish to cancel comes too late.
                         let _ = self.tell(checkpoint, &import, import.size_bytes).await;
                         return Ok(import.report());
@@ -111,6 +121,45 @@ impl Load<'_> {
 
     async fn tell<C: Checkpoint>(self, checkpoint: &mut C, import: &Import, done: i64) -> Result<(), Halt<C::Stop>> {
         checkpoint.checkpoint(done, import.size_bytes).await.map_err(Halt::Stopped)
+    }
+}
+
+/// The next part is read while the database takes this one: a task that ends with this.
+struct Reading {
+    task: JoinHandle<()>,
+    batches: mpsc::Receiver<Result<Batch, Error>>,
+}
+
+impl Reading {
+    fn start<S>(mut source: Source<S>, part_records: i64) -> Self
+    where
+        S: Stream<Item = Result<Bytes, StoreError>> + Unpin + Send + 'static,
+    {
+        // One being committed, one waiting, one being read.
+        let (sender, batches) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            loop {
+                let batch = match source.part(part_records).await {
+                    Ok(part) => Batch::of(part),
+                    Err(error) => Err(error.into()),
+                };
+                let over = batch.as_ref().map_or(true, |batch| batch.last);
+                if sender.send(batch).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Self { task, batches }
+    }
+
+    async fn next(&mut self) -> Result<Batch, Error> {
+        self.batches.recv().await.unwrap_or_else(|| Err(Error::Internal("the task that reads the file is gone".to_owned())))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -8,9 +8,12 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
+    batch::Batch,
     import::{self, Report},
     load::{Checkpoint, Halt, Load, PART_RECORDS},
-    part, row_errors,
+    part,
+    people::Way,
+    row_errors,
     source::Source,
     sweep,
     upload::{Accepted, Upload},
@@ -234,9 +237,9 @@ async fn a_crash_inside_a_part_leaves_nothing_of_it() {
     let bytes = house.store.read(&import.object_key, 0).await.expect("read");
     let mut source = Source::open(Box::pin(bytes)).await.expect("open");
     assert_eq!(source.skip(10).await.expect("skipped"), 10);
-    let part = source.part(10).await.expect("a part");
+    let batch = Batch::of(source.part(10).await.expect("a part")).expect("a batch");
     let mut transaction = house.stage.pool.begin().await.expect("begun");
-    part::load(&mut transaction, lease, accepted.id, 10, part).await.expect("loaded, not committed");
+    part::load(&mut transaction, lease, accepted.id, 10, &batch, Way::Copy).await.expect("loaded, not committed");
     transaction.rollback().await.expect("as a crash does");
 
     assert_eq!(house.count("contacts").await, 10);
@@ -255,8 +258,8 @@ async fn a_run_whose_lease_is_lost_commits_nothing() {
         let halt = house.load(accepted, stale, 10).run(&mut Watch::default()).await.expect_err("stale");
         assert!(matches!(halt, Halt::Failed(Error::Conflict(_))), "{halt:?}");
     }
-    let part = super::source::Part { records: 10, last: true, ..Default::default() };
-    let error = part::commit(&house.stage.pool, stale, accepted.id, 10, part).await.expect_err("fenced");
+    let batch = Batch { records: 10, last: true, ..Batch::default() };
+    let error = part::commit(&house.stage.pool, stale, accepted.id, 10, &batch).await.expect_err("fenced");
     assert_eq!(error.to_string(), format!("job {} is no longer leased to this run", accepted.job_id));
     assert_eq!(house.count("contacts").await, 10);
     let report = house.load(accepted, current, 10).run(&mut Watch::default()).await.expect("loaded");
@@ -273,6 +276,52 @@ async fn two_imports_of_one_file_end_in_one_contact_an_address() {
     assert_eq!(one.created + two.created, 2_000);
     assert_eq!(one.updated + two.updated, 2_000);
     assert_eq!((house.count("contacts").await, house.count("list_members").await), (2_000, 2_000));
+}
+
+#[tokio::test]
+async fn a_part_that_meets_a_contact_being_made_waits_and_updates_it() {
+    let house = House::new().await;
+    let accepted = house.upload(people(30)).await;
+    let lease = house.claim(accepted).await;
+    let mut transaction = house.stage.pool.begin().await.expect("begun");
+    sqlx::query("INSERT INTO contacts (id, workspace_id, email, name) VALUES ($1, $2, 'person0@domain0.test', 'Somebody')")
+        .bind(Uuid::now_v7())
+        .bind(house.scope.workspace_id)
+        .execute(&mut *transaction)
+        .await
+        .expect("made, not committed");
+    let mut watch = Watch::default();
+    let import = house.load(accepted, lease, 10).run(&mut watch);
+    let maker = async {
+        // The import has come to the address once a transaction waits for ours.
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database OR l.database IS NULL
+                     WHERE d.datname = current_database() AND l.locktype = 'transactionid' AND NOT l.granted
+                       AND l.transactionid = pg_current_xact_id()::xid)";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *transaction).await.expect("asked") {
+            tokio::task::yield_now().await;
+        }
+        transaction.commit().await.expect("committed");
+    };
+    let (report, ()) = tokio::join!(import, maker);
+    assert_eq!(report.expect("loaded"), Report { records: 30, created: 29, updated: 1, ..Report::default() });
+    assert_eq!((house.count("contacts").await, house.count("list_members").await), (30, 30));
+    assert_eq!(house.people().await[0].name, "Person 0");
+}
+
+#[tokio::test]
+async fn a_file_that_says_nothing_new_changes_no_contact() {
+    let house = House::new().await;
+    let first = house.upload(people(20)).await;
+    house.run(first, 10).await;
+    let changed = async || -> Vec<chrono::DateTime<chrono::Utc>> {
+        sqlx::query_scalar("SELECT updated_at FROM contacts ORDER BY email").fetch_all(&house.stage.pool).await.expect("times")
+    };
+    let before = changed().await;
+    sqlx::query("DELETE FROM list_members").execute(&house.stage.pool).await.expect("deleted");
+    let again = house.upload(people(20)).await;
+    assert_eq!(house.run(again, 10).await, Report { records: 20, updated: 20, ..Report::default() });
+    assert_eq!(changed().await, before);
+    assert_eq!(house.count("list_members").await, 20, "they join all the same");
 }
 
 #[tokio::test]

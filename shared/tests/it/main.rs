@@ -4,6 +4,7 @@
 mod architecture;
 mod fairness;
 mod ledger;
+mod membership;
 mod operations;
 mod queue;
 mod retry;

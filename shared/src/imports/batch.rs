@@ -1,0 +1,77 @@
+//! A part as the database takes it: one row an address, in the order of addresses.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use uuid::Uuid;
+
+use super::{
+    row::{Row, RowError},
+    source::Part,
+};
+use crate::error::{Error, Result};
+
+/// A contact that is to be there.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// Its id, if it is new.
+    pub id: Uuid,
+    /// Valid, lower case.
+    pub email: String,
+    /// May be empty.
+    pub name: String,
+    /// An object, as JSON.
+    pub attributes: String,
+}
+
+/// What one transaction loads.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Records of the file.
+    pub records: i64,
+    /// Records that are no contacts.
+    pub invalid: i64,
+    /// Records whose address stood in an earlier one of the part; they are merged with it.
+    pub duplicate: i64,
+    /// The contacts, in the order of addresses: two imports that lock the same contacts do it in the same order.
+    pub contacts: Vec<Staged>,
+    /// What is wrong with records.
+    pub errors: Vec<RowError>,
+    /// Bytes of the file up to the end of the part.
+    pub bytes_done: i64,
+    /// Whether nothing follows.
+    pub last: bool,
+}
+
+impl Batch {
+    /// Merges and sorts what was read.
+    ///
+    /// # Errors
+    /// Attributes cannot be written as JSON.
+    pub fn of(part: Part) -> Result<Self> {
+        let valid = part.rows.len();
+        let merged = merge(part.rows);
+        let duplicate = i64::try_from(valid - merged.len()).map_err(Error::internal)?;
+        let contacts = merged
+            .into_values()
+            .map(|row| {
+                let attributes = serde_json::to_string(&row.attributes).map_err(Error::internal)?;
+                Ok(Staged { id: Uuid::now_v7(), email: row.email, name: row.name, attributes })
+            })
+            .collect::<Result<_>>()?;
+        let Part { records, invalid, errors, bytes_done, last, .. } = part;
+        Ok(Self { records, invalid, duplicate, contacts, errors, bytes_done, last })
+    }
+}
+
+fn merge(rows: Vec<Row>) -> BTreeMap<String, Row> {
+    let mut contacts = BTreeMap::new();
+    for row in rows {
+        match contacts.entry(row.email.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(row);
+            }
+            Entry::Occupied(mut earlier) => earlier.get_mut().absorb(row),
+        }
+    }
+    contacts
+}
