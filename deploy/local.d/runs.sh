@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# demo, chaos, bench: the script starts the servers, a program of the bench crate does the rest.
+# demo, chaos: the script starts the servers, a program of the bench crate does the rest.
 
 run_demo() {
     if wants_help "$@"; then
@@ -99,39 +99,6 @@ TEXT
     export CHAOS_WORKER_METRICS="127.0.0.1:$WORKER_1_METRICS_PORT 127.0.0.1:$WORKER_2_METRICS_PORT"
     local status=0
     "$BIN/mochila-chaos" "$@" 9>&- || status=$?
-    exit "$status"
-}
-
-run_bench() {
-    if [ $# = 0 ] || wants_help "$@"; then
-        cat <<'TEXT'
-Usage: deploy/local bench send [--recipients N] [--runs N] [--warm-up N] [--json FILE]
-
-send: how many messages a second one relay accepts: 100,000 recipients, 128 connections over two workers, on a stack of its own.
-  --recipients N   of a measured campaign (default 100000)
-  --runs N         measured campaigns; the median is printed (default 1)
-  --warm-up N      recipients of the campaign before them (default 10000)
-  --json FILE      where the figures are written (default .local/bench-send.json)
-TEXT
-        [ $# != 0 ] || exit 2
-        return 0
-    fi
-    [ "$1" = send ] || die "bench does not know $1; see deploy/local bench --help"
-    shift
-    if wants_help "$@"; then
-        run_bench --help
-        return 0
-    fi
-    export MOCHILA_SENDING__CONNECTIONS=${MOCHILA_SENDING__CONNECTIONS:-64}
-    private_stack bench
-    stack_up
-    trap end_private_stack EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    export BENCH_VERSIONS
-    BENCH_VERSIONS="$(rustc --version); $("$(postgres_tool postgres)" --version); $(redis-server --version | cut -d' ' -f1-3)"
-    local status=0
-    "$BIN/mochila-bench" send --json "$LOCAL/bench-send.json" "$@" || status=$?
     exit "$status"
 }
 

@@ -5,6 +5,8 @@ WORKERS="worker-1 worker-2"
 PROGRAMS="mochila-api mochila-worker mochila-sink mochila-demo mochila-chaos mochila-bench"
 
 build() {
+    # Programs that are there already, e.g. target/debug.
+    [ -z "${LOCAL_BIN:-}" ] || return 0
     require_toolchain
     step "Building in release mode (the first time takes some minutes)"
     (cd "$ROOT" && cargo build --release --locked -p mochila-api -p mochila-worker -p mochila-bench)
@@ -52,7 +54,7 @@ export_settings() {
 raise_limits() {
     local name
     for name in $(sed -n '/^\[limits\]/,/^\[/s/^\([a-z_]*_per_minute\) *=.*/\1/p' "$ROOT/deploy/config.default.toml"); do
-        setting "MOCHILA_LIMITS__$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]')" 1000000
+        setting "MOCHILA_LIMITS__$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]')" "${LIMIT_PER_MINUTE:-1000000}"
     done
 }
 
@@ -142,13 +144,22 @@ stack_up() {
         start_worker "$worker"
     done
     prepare_route
+    note_pids
+    trap - EXIT INT TERM
+}
+
+note_pids() {
     API_PID=$(pid_of api)
-    WORKER_PIDS="$(pid_of worker-1) $(pid_of worker-2)"
     SINK_PID=$(pid_of sink)
     POSTGRES_PID=$(postgres_pid)
     REDIS_PID=$(pid_of redis)
-    export API_PID WORKER_PIDS SINK_PID POSTGRES_PID REDIS_PID
-    trap - EXIT INT TERM
+    export API_PID SINK_PID POSTGRES_PID REDIS_PID
+    local worker pids=''
+    for worker in $WORKERS; do
+        pids="${pids:+$pids }$(pid_of "$worker")"
+    done
+    unset WORKER_PIDS
+    [ -z "$pids" ] || export WORKER_PIDS=$pids
 }
 
 undo_up() {

@@ -2,7 +2,7 @@
 # Where a stack keeps its things. Stacks do not touch each other: main (up, demo), test, chaos, bench.
 
 LOCAL=$ROOT/.local
-BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release
+BIN=${LOCAL_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/release}
 
 # use_stack NAME: makes STACK the current one; sets STATE (logs, pids, keys, ports), DATA (PostgreSQL, Redis) and the ports.
 use_stack() {

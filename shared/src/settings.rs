@@ -107,7 +107,7 @@ section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64, open_regi
 section!(Secrets { jwt_key: Secret, encryption_key: Secret, link_key: Secret });
 section!(Mail { relay_url: Secret, tls: String, from: String, from_name: String });
 section!(Store { url: String, s3_endpoint: String, s3_region: String, s3_access_key: Secret, s3_secret_key: Secret });
-section!(Worker { metrics_listen: String, lanes: String, drain_seconds: u64, slots: HashMap<String, usize> });
+section!(Worker { metrics_listen: String, lanes: String, measure_stages: bool, drain_seconds: u64, slots: HashMap<String, usize> });
 section!(Queue {
     lease_seconds: u64,
     heartbeat_seconds: u64,

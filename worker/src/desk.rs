@@ -28,6 +28,7 @@ use crate::{
     registry::Registry,
     run::{Context, Failure, Stop},
     sending::Post,
+    stages::{self, Stage},
 };
 
 /// Everything that a run needs, and the slots of this process.
@@ -89,7 +90,7 @@ impl Desk {
             destination_cap: self.settings.sending.destination_chunks,
             hint: Uuid::from_slice(ticket).ok(),
         };
-        match claim.take(&self.pool).await {
+        match stages::of(Stage::Claim, claim.take(&self.pool)).await {
             Ok(Some(job)) => {
                 let desk = self.clone();
                 let run = self.runs.spawn(async move { desk.carry(lane, job, slot).await });

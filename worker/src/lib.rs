@@ -3,8 +3,8 @@
 //! Read in this order: [`process`] puts a worker together and takes it apart. [`lane`] is the one file that knows apalis' workers: a
 //! ticket comes in. [`desk`] claims a job for it, runs it in a task of its own and ends it. [`run`] is what a job sees. [`registry`] lists
 //! every kind of job, [`schedule`] everything periodic. [`heart`] keeps leases alive, [`bell`] rings for work. [`sending`] is the machinery
-//! of [`jobs`]' heaviest one, [`clients`] the outside world, [`metrics`] what it all looks like from outside, [`operate`] what an operator
-//! does at the command line.
+//! of [`jobs`]' heaviest one, [`clients`] the outside world, [`metrics`] what it all looks like from outside, [`stages`] where processor
+//! time goes, [`operate`] what an operator does at the command line.
 
 pub mod bell;
 pub mod clients;
@@ -19,3 +19,4 @@ pub mod registry;
 pub mod run;
 pub mod schedule;
 pub mod sending;
+pub mod stages;

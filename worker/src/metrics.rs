@@ -7,6 +7,8 @@ use shared::{
     queue::{gauges, lane::Lane, ticket::Tickets},
 };
 
+use crate::stages;
+
 #[derive(Clone)]
 struct Scrape {
     recorder: PrometheusHandle,
@@ -59,5 +61,6 @@ async fn scrape(State(scrape): State<Scrape>) -> impl IntoResponse {
         tracing::warn!(%error, "a scrape could not ask for everything");
         metrics::counter!("scrape_errors_total").increment(1);
     }
+    stages::export();
     scrape.recorder.render()
 }

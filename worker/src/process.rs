@@ -14,7 +14,7 @@ use shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell, desk::Desk, heart::Heart, lane, metrics as scrape, run::Stop, schedule, sending::Post};
+use crate::{bell, desk::Desk, heart::Heart, lane, metrics as scrape, run::Stop, schedule, sending::Post, stages};
 
 /// Which lanes a process serves, with how many jobs at once.
 ///
@@ -123,6 +123,9 @@ pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()
     shared::telemetry::init_logs(&settings.log).map_err(anyhow::Error::msg)?;
     let recorder = shared::telemetry::recorder().map_err(anyhow::Error::msg)?;
     scrape::announce();
+    if settings.worker.measure_stages {
+        stages::measure();
+    }
     let lanes = slots(lanes.as_deref().unwrap_or(&settings.worker.lanes), &settings).map_err(anyhow::Error::msg)?;
     let pool = database::pool(&settings.database, "mochila-worker")?;
     let keyspace = Keyspace::new(&settings.redis).context("redis.url")?;

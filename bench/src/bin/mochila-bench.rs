@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mochila_bench::load::send;
+use mochila_bench::load::{api, import, launch, scale_out, send, sink};
 
 /// Measures Mochila.
 #[derive(Parser)]
@@ -16,6 +16,16 @@ struct Cli {
 enum Command {
     /// Messages a second that one relay accepts.
     Send(send::Options),
+    /// First mail, memory and cost of a large campaign.
+    Launch(launch::Options),
+    /// Rows a second of a contact file.
+    Import(import::Options),
+    /// Requests a second, and latency at a fixed rate.
+    Api(api::Options),
+    /// More worker processes, each with as many connections.
+    ScaleOut(scale_out::Options),
+    /// What the sink itself takes.
+    Sink(sink::Options),
 }
 
 #[tokio::main]
@@ -32,5 +42,18 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Send(options) => send::run(&options).await,
+        Command::Launch(options) => launch::run(&options).await,
+        Command::Import(options) => import::run(&options).await,
+        Command::Api(options) => api::run(&options).await,
+        Command::ScaleOut(options) => scale_out::run(&options).await,
+        Command::Sink(options) => sink::run(&options).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_command_is_well_formed() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -55,6 +55,18 @@ impl Api {
         Ok(api)
     }
 
+    /// What the server is asked with: for tools that ask by themselves.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The address of a path below `/api/v1`.
+    #[must_use]
+    pub fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if !self.token.is_empty() {

@@ -139,6 +139,27 @@ pub fn csv(seed: u64, count: usize, shares: &[Share]) -> Vec<u8> {
     file.into_bytes()
 }
 
+/// A CSV file of `count` contacts with the columns `email`, `name`, `city`, `plan` and `visits`, for 20 domains; files of another
+/// `batch` have other addresses.
+#[must_use]
+pub fn wide_csv(batch: u64, count: usize) -> Vec<u8> {
+    let mut random = StdRng::seed_from_u64(batch);
+    let mut file = String::with_capacity(count * 80);
+    file.push_str("email,name,city,plan,visits\n");
+    for index in 0..count {
+        let first = FIRST[random.random_range(0..FIRST.len())];
+        let last = LAST[random.random_range(0..LAST.len())];
+        let (domain, _) = EVEN[random.random_range(0..EVEN.len())];
+        let city = CITIES[random.random_range(0..CITIES.len())];
+        let plan = ["free", "season", "year"][random.random_range(0..3)];
+        let visits: u8 = random.random_range(0..40);
+        let scattered: u16 = random.random();
+        // Writing to a String cannot fail.
+        let _ = writeln!(file, "reader{scattered:04x}.{batch}.{index}@{domain},{first} {last},{city},{plan},{visits}");
+    }
+    file.into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,87 +1,63 @@
-//! How many messages a second one relay accepts, from `send` to the last outcome.
+//! How many messages a second one relay accepts, from `send` to the last outcome; beside it, in the same run, the peer.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    cpu::{self, Group},
-    machine::Machine,
+    campaign::{Run, Shot},
+    figures::{head, median, row},
+    peer::{self, Peer},
+    place::Place,
 };
 use crate::{
-    client::{
-        api::{Api, Login},
-        contacts,
-        sink::Sink,
-    },
-    demo::{journey::float, screen::grouped, template},
+    client::{api::Api, contacts, sink::Sink},
+    demo::screen::grouped,
 };
 
 /// What to send.
 #[derive(clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    login: Login,
+    place: Place,
     /// Recipients of a measured campaign.
     #[arg(long, default_value_t = 100_000)]
     recipients: usize,
-    /// Measured campaigns.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Measured campaigns; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Recipients of the campaign before them; 0: none.
-    #[arg(long, default_value_t = 10_000)]
+    /// Recipients of the campaign before them.
+    #[arg(long, default_value_t = 20_000)]
     warm_up: usize,
-    /// Where the figures are written.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Connections of a worker process.
-    #[arg(long, env = "MOCHILA_SENDING__CONNECTIONS", hide = true)]
-    connections: usize,
-    #[arg(long, env = "SINK_SMTP", hide = true)]
-    sink_smtp: String,
-    #[arg(long, env = "SINK_HTTP", hide = true)]
-    sink_http: String,
-    #[arg(long, env = "API_PID", hide = true)]
-    api_pid: u32,
-    #[arg(long, env = "WORKER_PIDS", value_delimiter = ' ', hide = true)]
-    worker_pids: Vec<u32>,
-    #[arg(long, env = "SINK_PID", hide = true)]
-    sink_pid: u32,
-    #[arg(long, env = "POSTGRES_PID", hide = true)]
-    postgres_pid: u32,
-    #[arg(long, env = "REDIS_PID", hide = true)]
-    redis_pid: u32,
-    #[arg(long, env = "BENCH_VERSIONS", default_value = "", hide = true)]
-    versions: String,
+    #[command(flatten)]
+    peer: peer::Home,
+    /// Recipients of each of the peer's campaigns; 0: it is not measured.
+    #[arg(long, default_value_t = 20_000)]
+    peer_recipients: usize,
+    /// Jobs that a worker process of the peer runs at once; each is measured.
+    #[arg(long, value_delimiter = ',', default_value = "20,50")]
+    peer_concurrency: Vec<usize>,
 }
 
 #[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    versions: String,
+struct Figures {
     recipients: usize,
     workers: usize,
     connections: usize,
     median_per_second: f64,
+    median_cpu_seconds_per_1000: BTreeMap<String, f64>,
+    median_worker_cpu_seconds_per_1000: BTreeMap<String, f64>,
     runs: Vec<Run>,
+    peer: Vec<PeerFigures>,
 }
 
-#[derive(Clone, Serialize)]
-struct Run {
-    accepted: u64,
-    seconds: f64,
-    per_second: f64,
-    not_accepted: u64,
-    arrived: u64,
-    duplicates: u64,
-    /// Processor seconds per 1,000 accepted messages, by process.
-    cpu_seconds_per_1000: BTreeMap<&'static str, f64>,
+#[derive(Serialize)]
+struct PeerFigures {
+    concurrency: usize,
+    median_per_second: f64,
+    runs: Vec<peer::Run>,
 }
 
 /// Measures and prints.
@@ -89,107 +65,113 @@ struct Run {
 /// # Errors
 /// A campaign did not finish, or a message was received twice.
 pub async fn run(options: &Options) -> Result<()> {
-    let api = Api::login(&options.login).await?;
-    let sink = Sink::at(&options.sink_http)?;
-    let connections = options.connections * options.worker_pids.len();
-    let route = api.route_to(&format!("smtp://{}", options.sink_smtp), connections).await?;
-    let machine = Machine::here();
-    println!("\nmochila-bench send");
-    println!(
-        "  machine      {} ({} cores, {} GiB), kernel {}",
-        machine.processor, machine.cores, machine.memory_gib, machine.kernel
-    );
-    println!("  versions     {}", options.versions);
-    println!("  settings     {} workers, {connections} connections, one relay, no TLS", options.worker_pids.len());
+    let place = &options.place;
+    let api = Api::login(&place.login).await?;
+    let sink = Sink::at(&place.sink_http)?;
+    let workers = place.worker_pids.clone();
+    let connections = place.connections * workers.len();
+    let settings = format!("{} workers, {connections} connections, one relay without TLS, HTML of 2 KB, 20 domains", workers.len());
+    let conditions = place.conditions("send", settings);
+    conditions.print();
 
-    println!("\nLoading {} recipients", grouped(u64::try_from(options.recipients)?));
-    let patience = Duration::from_secs(600);
-    let everybody = contacts::csv(100, options.recipients, contacts::EVEN);
-    let list = api.load_list("Everybody", everybody, patience).await?;
-    if options.warm_up > 0 {
-        let some = api.load_list("Warm-up", contacts::csv(100, options.warm_up, contacts::EVEN), patience).await?;
-        measure(options, &api, &sink, some, route, "Warm-up").await?;
-    }
+    let route = api.route_to(&format!("smtp://{}", place.sink_smtp), connections).await?;
+    let patience = Duration::from_secs(900);
+    let list = api
+        .load_list(&format!("Everybody {}", Uuid::now_v7()), contacts::csv(100, options.recipients, contacts::EVEN), patience)
+        .await?;
+    let some = api
+        .load_list(&format!("Warm-up {}", Uuid::now_v7()), contacts::csv(100, options.warm_up.max(1), contacts::EVEN), patience)
+        .await?;
+    let shot = |list| Shot { api: &api, sink: &sink, place, list, route, workers: workers.clone() };
+    shot(some).take("Warm-up").await?;
 
-    println!("\n  run   accepted    seconds   accepted/s      other   twice   processor seconds per 1,000");
+    head(&["run", "accepted", "seconds", "accepted/s", "other", "twice"]);
     let mut runs = Vec::new();
     for number in 1..=options.runs {
-        let run = measure(options, &api, &sink, list, route, &format!("Run {number}")).await?;
-        let spent: Vec<_> = run.cpu_seconds_per_1000.iter().map(|(name, seconds)| format!("{name} {seconds:.3}")).collect();
-        println!(
-            "  {number:>3} {:>10} {:>10.2} {:>12.0} {:>10} {:>7}   {}",
+        let run = shot(list).take(&format!("Run {number}")).await?;
+        row([
+            number.to_string(),
             grouped(run.accepted),
-            run.seconds,
-            run.per_second,
-            run.not_accepted,
-            run.duplicates,
-            spent.join(", ")
-        );
+            format!("{:.2}", run.seconds),
+            format!("{:.0}", run.per_second),
+            grouped(run.not_accepted),
+            run.duplicates.to_string(),
+        ]);
         runs.push(run);
     }
-    let mut rates: Vec<f64> = runs.iter().map(|run| run.per_second).collect();
-    rates.sort_by(f64::total_cmp);
-    let median = (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0;
-    println!("\n  median of {}: {median:.0} accepted/s\n", rates.len());
-
-    let twice: u64 = runs.iter().map(|run| run.duplicates).sum();
-    let report = Report {
-        machine,
-        versions: options.versions.clone(),
+    let mut figures = Figures {
         recipients: options.recipients,
-        workers: options.worker_pids.len(),
+        workers: workers.len(),
         connections,
-        median_per_second: median,
+        median_per_second: median(runs.iter().map(|run| run.per_second)),
+        median_cpu_seconds_per_1000: medians(runs.iter().map(|run| &run.cpu_seconds_per_1000)),
+        median_worker_cpu_seconds_per_1000: medians(runs.iter().map(|run| &run.worker_cpu_seconds_per_1000)),
         runs,
+        peer: Vec::new(),
     };
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)
-            .with_context(|| format!("failed to write {}", path.display()))?;
-    }
-    if twice > 0 {
-        bail!("{twice} messages were received twice");
+    println!("\nMedian: {:.0} accepted/s. Processor seconds per 1,000 messages, medians:\n", figures.median_per_second);
+    tell_stages(&figures);
+    conditions.write(place.json.as_ref(), &figures)?;
+
+    if options.peer_recipients > 0 {
+        println!("\nThe peer (bench/peers/express-bull), {} recipients a run:\n", options.peer_recipients);
+        head(&["concurrency of each of 2 processes", "run", "accepted", "seconds", "accepted/s", "processor seconds per 1,000"]);
+        for concurrency in &options.peer_concurrency {
+            let measured = measure_peer(options, &sink, *concurrency).await?;
+            figures.peer.push(measured);
+        }
+        let best = figures.peer.iter().map(|peer| peer.median_per_second).fold(0.0, f64::max);
+        println!("\nBest median of the peer: {best:.0} accepted/s; ours is {:.1} times that.", figures.median_per_second / best);
+        conditions.write(place.json.as_ref(), &figures)?;
     }
     Ok(())
 }
 
-async fn measure(options: &Options, api: &Api, sink: &Sink, list: Uuid, route: Uuid, name: &str) -> Result<Run> {
-    let groups = [
-        Group { name: "api", pids: vec![options.api_pid], with_children: false },
-        Group { name: "workers", pids: options.worker_pids.clone(), with_children: false },
-        Group { name: "postgres", pids: vec![options.postgres_pid], with_children: true },
-        Group { name: "redis", pids: vec![options.redis_pid], with_children: false },
-        Group { name: "sink", pids: vec![options.sink_pid], with_children: false },
-    ];
-    let campaign = api.new_campaign(&format!("{name} {}", Uuid::now_v7()), list, route, template::SUBJECT, template::HTML).await?;
-    sink.reset().await?;
-    let before = cpu::seconds(&groups);
-    let begun = Instant::now();
-    api.ask(campaign, "send").await?;
-    // Asked rarely at first: the question itself costs the database something.
-    let (progress, seconds) = loop {
-        let progress = api.progress(campaign).await?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let audience = progress.audience.unwrap_or(u64::MAX);
-        if progress.settled() >= audience {
-            break (progress, seconds);
-        }
-        if seconds > 1800.0 {
-            bail!("{name} is not finished after 30 minutes: {:?}", progress.counts());
-        }
-        let close = progress.settled() >= audience - audience / 5;
-        tokio::time::sleep(Duration::from_millis(if close { 200 } else { 1000 })).await;
-    };
-    let after = cpu::seconds(&groups);
-    let arrived = sink.stats().await?;
-    let thousands = float(progress.accepted.max(1)) / 1000.0;
-    let spent = after.iter().map(|(name, seconds)| (*name, (seconds - before.get(name).unwrap_or(&0.0)) / thousands)).collect();
-    Ok(Run {
-        accepted: progress.accepted,
-        seconds,
-        per_second: float(progress.accepted) / seconds,
-        not_accepted: progress.settled() - progress.accepted,
-        arrived: arrived.unique_message_ids,
-        duplicates: arrived.duplicates,
-        cpu_seconds_per_1000: spent,
-    })
+fn medians<'a>(runs: impl Iterator<Item = &'a BTreeMap<String, f64>>) -> BTreeMap<String, f64> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (name, seconds) in runs.flatten() {
+        all.entry(name.clone()).or_default().push(*seconds);
+    }
+    all.into_iter().map(|(name, seconds)| (name, median(seconds))).collect()
+}
+
+fn tell_stages(figures: &Figures) {
+    let processes = &figures.median_cpu_seconds_per_1000;
+    let stages = &figures.median_worker_cpu_seconds_per_1000;
+    head(&["part", "seconds"]);
+    for (stage, seconds) in stages {
+        row([format!("worker: {stage}"), format!("{seconds:.4}")]);
+    }
+    let workers = processes.get("workers").copied().unwrap_or(0.0);
+    if stages.is_empty() {
+        row(["workers".to_owned(), format!("{workers:.4}")]);
+    } else {
+        row(["worker: the rest".to_owned(), format!("{:.4}", workers - stages.values().sum::<f64>())]);
+    }
+    for (name, seconds) in processes.iter().filter(|(name, _)| *name != "workers") {
+        row([name.clone(), format!("{seconds:.4}")]);
+    }
+    row(["together".to_owned(), format!("{:.4}", processes.values().sum::<f64>())]);
+}
+
+async fn measure_peer(options: &Options, sink: &Sink, concurrency: usize) -> Result<PeerFigures> {
+    let mut peer = Peer::start(&options.peer, &options.place, concurrency).await?;
+    peer.fill(options.peer_recipients).await?;
+    peer.send(sink, options.peer_recipients.div_ceil(10)).await?;
+    let mut runs = Vec::new();
+    for number in 1..=options.runs {
+        let run = peer.send(sink, options.peer_recipients).await?;
+        let spent: Vec<_> = run.cpu_seconds_per_1000.iter().map(|(name, seconds)| format!("{name} {seconds:.3}")).collect();
+        row([
+            concurrency.to_string(),
+            number.to_string(),
+            grouped(run.accepted),
+            format!("{:.2}", run.seconds),
+            format!("{:.0}", run.per_second),
+            spent.join(", "),
+        ]);
+        runs.push(run);
+    }
+    peer.stop().await?;
+    Ok(PeerFigures { concurrency, median_per_second: median(runs.iter().map(|run| run.per_second)), runs })
 }

@@ -12,6 +12,8 @@ use shared::{
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::stages::{self, Stage};
+
 /// How long PostgreSQL may take for a statement of the ledger.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of one statement at most.
@@ -34,8 +36,8 @@ impl Ledger {
         let (admissions, asked) = mpsc::unbounded_channel();
         let (outcomes, told) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
-        tokio::spawn(admit(Line::new(settings.clone()), asked));
-        tokio::spawn(record(Line::new(settings), told));
+        tokio::spawn(stages::of(Stage::Ledger, admit(Line::new(settings.clone()), asked)));
+        tokio::spawn(stages::of(Stage::Ledger, record(Line::new(settings), told)));
         Self { admissions, outcomes }
     }
 

@@ -24,7 +24,10 @@ use super::{
     verdict::{Judgement, judge},
     wires::Wire,
 };
-use crate::clients::smtp::Sent;
+use crate::{
+    clients::smtp::Sent,
+    stages::{self, Stage},
+};
 
 /// Kept connections in a row that turn out to be closed.
 const STALE: usize = 3;
@@ -174,7 +177,7 @@ impl Attempt<'_, '_> {
                 return self.release(wire, wait, lives);
             }
             let opened = tokio::select! {
-                opened = self.turn.post.wires.open(wire) => opened,
+                opened = stages::of(Stage::Smtp, self.turn.post.wires.open(wire)) => opened,
                 () = self.turn.post.abandon.cancelled() => break,
             };
             let session = match opened {
@@ -196,7 +199,7 @@ impl Attempt<'_, '_> {
             }
             let begun = Instant::now();
             let sent = tokio::select! {
-                sent = session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer) => Some(sent),
+                sent = stages::of(Stage::Smtp, session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer)) => Some(sent),
                 () = self.turn.post.abandon.cancelled() => None,
             };
             let Some(sent) = sent else {
@@ -254,6 +257,7 @@ impl Attempt<'_, '_> {
     }
 
     fn compose(&self, buffer: &mut Vec<u8>) -> Result<(), String> {
+        let _timed = stages::enter(Stage::Render);
         let recipient = template::Recipient {
             email: &self.recipient.email,
             name: &self.recipient.name,

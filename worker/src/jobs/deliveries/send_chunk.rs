@@ -20,6 +20,7 @@ use crate::{
         turn::{Halt, Turn},
         wires::Wire,
     },
+    stages::{self, Stage},
 };
 
 /// Recipients for which another connection is worth opening.
@@ -27,10 +28,14 @@ const RECIPIENTS_PER_WIRE: usize = 8;
 
 impl Run for SendChunk {
     async fn run(self, context: &Context) -> Outcome {
-        let chunk = chunk::find(&context.pool, self.chunk_id).await?;
+        let chunk = stages::of(Stage::Claim, chunk::find(&context.pool, self.chunk_id)).await?;
         let total = i64::from(chunk.size);
         // The first run has none before it.
-        let doubted = if context.lease_epoch > 1 { doubt::earlier_runs(&context.pool, &chunk, context.lease()).await? } else { 0 };
+        let doubted = if context.lease_epoch > 1 {
+            stages::of(Stage::Claim, doubt::earlier_runs(&context.pool, &chunk, context.lease())).await?
+        } else {
+            0
+        };
         if doubted > 0 {
             metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").increment(doubted);
             tracing::warn!(campaign.id = %chunk.campaign_id, recipients = doubted, "in doubt: the process that sent them is gone");
@@ -38,7 +43,7 @@ impl Run for SendChunk {
         if chunk.finished {
             return Ok(json!({ "recipients": total }));
         }
-        let standing = standing::find(&context.pool, chunk.campaign_id).await?;
+        let standing = stages::of(Stage::Claim, standing::find(&context.pool, chunk.campaign_id)).await?;
         match standing.state.as_str() {
             "sending" => {}
             "paused" => return Err(later(Duration::from_secs(1))),
@@ -47,7 +52,7 @@ impl Run for SendChunk {
         }
         let recipients = {
             let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
-            chunk::waiting(&mut connection, &chunk, context.lease_epoch).await?
+            stages::of(Stage::Claim, chunk::waiting(&mut connection, &chunk, context.lease_epoch)).await?
         };
         let halt = if recipients.is_empty() {
             None
