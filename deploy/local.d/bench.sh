@@ -82,7 +82,11 @@ measure() { "$BIN/mochila-bench" "$@" 9>&-; }
 bench_sink() { measure sink --json "$JSON" "$@"; }
 bench_import() { measure import --json "$JSON" "$@"; }
 bench_api() { measure api --json "$JSON" "$@"; }
-bench_scale_out() { measure scale-out --json "$JSON" "$@"; }
+# Its workers are its own.
+bench_scale_out() {
+    unset WORKER_METRICS
+    measure scale-out --json "$JSON" "$@"
+}
 
 # Reading the threads' clocks costs a little: the stages are measured in a run of their own, whose rate does not count.
 bench_send() {

@@ -95,15 +95,23 @@ pub async fn run(options: &Options) -> Result<()> {
     conditions.print();
     let sink = Sink::at(&place.sink_http)?;
     let route = api.route_to(&format!("smtp://{}", place.sink_smtp), connections).await?;
-    let shot = |list| Shot { api: &api, sink: &sink, place, list, route, workers: place.worker_pids.clone() };
-    shot(lists.warm_up).take("Warm-up").await?;
+    let shot = |list, recipients: usize| Shot {
+        api: &api,
+        sink: &sink,
+        place,
+        list,
+        recipients: recipients as u64,
+        route,
+        workers: place.worker_pids.clone(),
+    };
+    shot(lists.warm_up, options.warm_up.max(1)).take("Warm-up").await?;
 
     head(&["recipients", "run", "first mail, s", "all, s", "accepted/s", "peak of a worker, MiB", "processor seconds per 1,000"]);
     let mut sizes = Vec::new();
     for (list, recipients) in [(lists.small, options.small), (lists.large, options.large)] {
         let mut runs = Vec::new();
         for number in 1..=options.runs {
-            let run = shot(list).take(&format!("Run {number}")).await?;
+            let run = shot(list, recipients).take(&format!("Run {number}")).await?;
             row([
                 grouped(run.accepted),
                 number.to_string(),

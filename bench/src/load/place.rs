@@ -56,6 +56,15 @@ impl Place {
         Conditions { bench, machine: Machine::here(), versions: self.versions.clone(), settings }
     }
 
+    /// Outcomes that the workers have committed since they began.
+    pub async fn outcomes_committed(&self) -> f64 {
+        let mut sum = 0.0;
+        for url in &self.worker_metrics {
+            sum += metrics::by_label(&metrics::page(url).await, "ledger_rows_sum", "kind").get("outcome").copied().unwrap_or(0.0);
+        }
+        sum
+    }
+
     /// Processor seconds of the workers by stage (`worker.measure_stages`) since they began; empty where it is not measured.
     pub async fn stage_seconds(&self) -> BTreeMap<String, f64> {
         let mut sums = BTreeMap::new();

@@ -82,13 +82,21 @@ pub async fn run(options: &Options) -> Result<()> {
     let some = api
         .load_list(&format!("Warm-up {}", Uuid::now_v7()), contacts::csv(100, options.warm_up.max(1), contacts::EVEN), patience)
         .await?;
-    let shot = |list| Shot { api: &api, sink: &sink, place, list, route, workers: workers.clone() };
-    shot(some).take("Warm-up").await?;
+    let shot = |list, recipients: usize| Shot {
+        api: &api,
+        sink: &sink,
+        place,
+        list,
+        recipients: recipients as u64,
+        route,
+        workers: workers.clone(),
+    };
+    shot(some, options.warm_up.max(1)).take("Warm-up").await?;
 
     head(&["run", "accepted", "seconds", "accepted/s", "other", "twice"]);
     let mut runs = Vec::new();
     for number in 1..=options.runs {
-        let run = shot(list).take(&format!("Run {number}")).await?;
+        let run = shot(list, options.recipients).take(&format!("Run {number}")).await?;
         row([
             number.to_string(),
             grouped(run.accepted),

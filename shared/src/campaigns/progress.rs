@@ -71,8 +71,11 @@ const REMEMBERED: usize = 1_000;
 /// most, its state never: a change of state is a new count.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    campaigns: Arc<Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<Option<Counted>>>>>>,
+    campaigns: Arc<Mutex<HashMap<Uuid, Slot>>>,
 }
+
+/// The last count of one campaign; held by whoever counts.
+type Slot = Arc<tokio::sync::Mutex<Option<Counted>>>;
 
 #[derive(Debug)]
 struct Counted {
@@ -111,7 +114,7 @@ impl Counts {
         Ok(progress)
     }
 
-    fn slot(&self, campaign_id: Uuid) -> Arc<tokio::sync::Mutex<Option<Counted>>> {
+    fn slot(&self, campaign_id: Uuid) -> Slot {
         let mut campaigns = self.campaigns.lock();
         if campaigns.len() >= REMEMBERED && !campaigns.contains_key(&campaign_id) {
             // Whoever is counting keeps its slot.
