@@ -145,12 +145,17 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     Err(Error::Invalid(vec![blame(&path, message, |field| at(&whole, field).map(Value::to_string))]))
 }
 
+/// What a form with a choice "any" sends as `state=`: no filter.
+const CHOICES: [&str; 3] = ["state", "kind", "lane"];
+
 fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> = url_pairs(query).into_owned().collect();
     if let Some((field, _)) = pairs.iter().find(|(_, value)| value.contains('\0')) {
         return Err(no_nul(field));
     }
-    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(url_pairs(query))).map_err(|error| {
+    let given = pairs.iter().filter(|(name, value)| !(value.is_empty() && CHOICES.contains(&name.as_str())));
+    let given = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(url_pairs(&given))).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         let value = |field: &str| pairs.iter().find(|(name, _)| name == field).map(|(_, value)| format!("{value:?}"));
         Error::Invalid(vec![blame(&path, &message, value)])

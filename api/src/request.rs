@@ -36,6 +36,19 @@ pub async fn wrap(request: Request, next: Next) -> Response {
     ID.scope(id.clone(), answer(id, request, next)).await
 }
 
+/// What goes on in a task of its own, under the id and the span of the request that began it.
+pub fn carried<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    ID.scope(id(), task.instrument(tracing::Span::current()))
+}
+
+/// An answer even if its handler panics.
+pub async fn caught(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => ApiError::Panicked(message(panic.as_ref())).into_response(),
+    }
+}
+
 async fn answer(id: String, request: Request, next: Next) -> Response {
     let method = label(request.method());
     // The pattern, never the path itself: labels are bounded.
@@ -43,10 +56,7 @@ async fn answer(id: String, request: Request, next: Next) -> Response {
     let span = tracing::info_span!("http.request", http.method = method, http.route = path, request.id = id);
     let started = Instant::now();
     async move {
-        let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(panic) => ApiError::Panicked(message(panic.as_ref())).into_response(),
-        };
+        let mut response = caught(next.run(request)).await;
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }

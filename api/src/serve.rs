@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::{Router, routing::get, serve::ListenerExt};
+use axum::{Router, routing::get};
 use shared::{
     clock::Clock,
     database::{self, SchemaError},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{router, state::AppState};
+use crate::{front::listener::Listener, router, state::AppState};
 
 /// How long requests may take to finish once the process is asked to stop.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -36,12 +36,15 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let state = AppState::new(pool.clone(), settings, Clock::system()).map_err(anyhow::Error::msg)?;
     state.database.close("PostgreSQL has not answered since the start");
 
-    let stop = CancellationToken::new();
-    let front = listen("api.listen", &state.settings.api.listen).await?;
+    let stop = state.stopping.clone();
+    let front = Listener::bind(&state.settings.api).await?;
     let metrics = listen("api.metrics_listen", &state.settings.api.metrics_listen).await?;
-    tracing::info!(api.listen = %front.local_addr()?, metrics.listen = %metrics.local_addr()?, "listening");
+    tracing::info!(api.listen = %front.address()?, api.tls = front.certificates().is_some(), metrics.listen = %metrics.local_addr()?, "listening");
 
-    let mut front = tokio::spawn(accept(front, router(state.clone()), stop.clone()));
+    if let Some(certificates) = front.certificates() {
+        tokio::spawn(certificates.watch());
+    }
+    let mut front = tokio::spawn(front.serve(router(state.clone()), stop.clone()));
     let mut metrics = tokio::spawn(accept(metrics, scraped(recorder.clone(), state.clone()), stop.clone()));
     let upkeep = tokio::spawn(keep_up(recorder));
     let schema = async {
@@ -53,7 +56,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let ended = tokio::select! {
         signal = asked_to_stop() => signal.context("signals"),
         unfit = schema => unfit.map_err(anyhow::Error::from),
-        ended = &mut front => ended.context("the front")?.context("the front"),
+        ended = &mut front => ended.context("the front"),
         ended = &mut metrics => ended.context("the metrics listener")?.context("the metrics listener"),
     };
     stop.cancel();
@@ -70,12 +73,6 @@ async fn listen(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    // Answers are small and written at once; Nagle's algorithm would hold the last segment back.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error.full = %error, "TCP_NODELAY is not to be had");
-        }
-    });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

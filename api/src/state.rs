@@ -14,8 +14,12 @@ use shared::{
     store::Store,
     vault::{Links, Vault},
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::front::Front;
+use crate::{
+    events::{Events, Rhythm},
+    front::Front,
+};
 
 /// One per process; cheap to clone.
 #[derive(Clone)]
@@ -40,6 +44,10 @@ pub struct AppState {
     pub counts: Counts,
     /// Whether PostgreSQL answers.
     pub database: DatabaseGate,
+    /// What is watched.
+    pub events: Arc<Events>,
+    /// Cancelled when the process is asked to stop: streams end then.
+    pub stopping: CancellationToken,
     /// What stands before the handlers.
     pub front: Arc<Front>,
 }
@@ -61,6 +69,7 @@ impl AppState {
         let tickets = Tickets::new(Keyspace::new(&settings.redis).map_err(|error| format!("redis.url: {error}"))?);
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
         let front = Arc::new(Front::new(&settings, &clock)?);
+        let events = Arc::new(Events::new(&pool, &clock, settings.limits.streams_per_user, Rhythm::default()));
         Ok(Self {
             pool,
             settings: Arc::new(settings),
@@ -73,6 +82,8 @@ impl AppState {
             database: DatabaseGate::default(),
             tickets,
             front,
+            events,
+            stopping: CancellationToken::new(),
         })
     }
 }

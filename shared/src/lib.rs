@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
 //! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
-//! come in), [`operations`] (by whose leave).
+//! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`telemetry`] (logs and metrics).
 
@@ -15,6 +15,7 @@ pub mod contacts;
 pub mod database;
 pub mod deliveries;
 pub mod error;
+pub mod idempotency;
 pub mod imports;
 pub mod keyspace;
 pub mod members;

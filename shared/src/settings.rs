@@ -229,6 +229,12 @@ impl Settings {
         if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
             return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
         }
+        if self.api.deadline_seconds >= self.api.idle_seconds {
+            return Err("settings: api.deadline_seconds < api.idle_seconds must hold".to_owned());
+        }
+        if self.api.tls.certificate.is_empty() != self.api.tls.key.is_empty() {
+            return Err("settings: api.tls.certificate and api.tls.key go together".to_owned());
+        }
         if self.sending.look_ahead == 0 || self.sending.connections == 0 {
             return Err("settings: sending.look_ahead and connections must be at least 1".to_owned());
         }

@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 13] = every! {
+    let lines: [(Duration, &str, Work); 14] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -50,6 +50,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         3600.0 s make_partitions
         3600.0 s prune_jobs
         3600.0 s prune_accounts
+        3600.0 s prune_idempotency_keys
         3600.0 s forget_workers
     };
     let loops = lines.map(|(every, name, work)| {
@@ -136,6 +137,11 @@ async fn prune_jobs(tools: Tools) -> anyhow::Result<()> {
     if pruned > 0 {
         tracing::info!(jobs = pruned, "pruned finished jobs");
     }
+    Ok(())
+}
+
+async fn prune_idempotency_keys(tools: Tools) -> anyhow::Result<()> {
+    shared::idempotency::keyed::prune(&tools.pool, tools.clock.now()).await?;
     Ok(())
 }
 

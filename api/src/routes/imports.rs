@@ -5,10 +5,7 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Body,
-    extract::{
-        DefaultBodyLimit, Multipart, State,
-        multipart::{Field, MultipartError, MultipartRejection},
-    },
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -31,6 +28,7 @@ use crate::{
     caller::{Caller, Editor},
     error::{ApiError, ApiResult},
     extract::{Json, Path, Query},
+    front::pieces::{Piece, Pieces},
     state::AppState,
 };
 
@@ -104,16 +102,9 @@ fn located(status: StatusCode, import: Import) -> Located {
     (status, [(header::LOCATION, format!("/api/v1/jobs/{job_id}"))], Json(import.into()))
 }
 
-async fn receive(
-    State(state): State<AppState>,
-    caller: Editor,
-    multipart: Result<Multipart, MultipartRejection>,
-) -> ApiResult<Located> {
-    let mut multipart = multipart.map_err(|rejection| {
-        ApiError::MediaType(format!("the body must be multipart/form-data with target, list_id and file: {rejection}"))
-    })?;
+async fn receive(State(state): State<AppState>, caller: Editor, mut pieces: Pieces) -> ApiResult<Located> {
     let mut form = Form::default();
-    let accepted = match form.read(&state, &caller, &mut multipart).await {
+    let accepted = match form.read(&state, &caller, &mut pieces).await {
         Ok(()) => form.accept().await,
         Err(error) => Err(form.discard(error).await),
     };
@@ -123,8 +114,7 @@ async fn receive(
             Ok(located(StatusCode::ACCEPTED, import::find(&state.pool, caller.scope, accepted.id).await?))
         }
         Err(error) => {
-            let rest = async { while let Ok(Some(_)) = multipart.next_field().await {} };
-            let _ = tokio::time::timeout(REFUSED_REST, rest).await;
+            let _ = tokio::time::timeout(REFUSED_REST, pieces.drain()).await;
             Err(error)
         }
     }
@@ -139,21 +129,21 @@ struct Form {
 }
 
 impl Form {
-    async fn read(&mut self, state: &AppState, caller: &Caller, multipart: &mut Multipart) -> ApiResult<()> {
-        while let Some(field) = multipart.next_field().await.map_err(lost)? {
-            match field.name().unwrap_or_default() {
+    async fn read(&mut self, state: &AppState, caller: &Caller, pieces: &mut Pieces) -> ApiResult<()> {
+        while let Some(piece) = pieces.next().await? {
+            match piece.name() {
                 "target" if self.target.is_none() => {
-                    let target = text("target", field).await?;
+                    let target = text("target", piece).await?;
                     upload::check_target(&target)?;
                     self.target = Some(target);
                 }
                 "list_id" if self.list_id.is_none() => {
-                    let text = text("list_id", field).await?;
+                    let text = text("list_id", piece).await?;
                     let id = text.parse().map_err(|_| Error::invalid("list_id", format!("{text:?} is not a UUID")))?;
                     upload::check_list(&state.pool, caller.scope, id).await?;
                     self.list_id = Some(id);
                 }
-                "file" if self.upload.is_none() => self.file(state, caller, field).await?,
+                "file" if self.upload.is_none() => self.file(state, caller, piece).await?,
                 name @ ("target" | "list_id" | "file") => return Err(Error::invalid(name, "stands there twice").into()),
                 other => {
                     let name = other.chars().take(100).collect::<String>();
@@ -174,11 +164,11 @@ impl Form {
     }
 
     /// Streams the file into the store.
-    async fn file(&mut self, state: &AppState, caller: &Caller, mut field: Field<'_>) -> ApiResult<()> {
-        let name = field.file_name().unwrap_or_default().to_owned();
+    async fn file(&mut self, state: &AppState, caller: &Caller, mut piece: Piece<'_>) -> ApiResult<()> {
+        let name = piece.file_name().to_owned();
         let limit = state.settings.api.max_upload_bytes;
         let upload = self.upload.insert(Upload::begin(&state.pool, &state.store, caller.scope, &name, limit).await?);
-        while let Some(bytes) = field.chunk().await.map_err(lost)? {
+        while let Some(bytes) = piece.chunk().await? {
             upload.write(bytes).await?;
         }
         Ok(())
@@ -201,23 +191,15 @@ impl Form {
 }
 
 /// A short field.
-async fn text(name: &'static str, mut field: Field<'_>) -> ApiResult<String> {
+async fn text(name: &'static str, mut piece: Piece<'_>) -> ApiResult<String> {
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(lost)? {
-        bytes.extend_from_slice(&piece);
+    while let Some(more) = piece.chunk().await? {
+        bytes.extend_from_slice(&more);
         if bytes.len() > MOST_TEXT {
             return Err(Error::invalid(name, format!("is longer than {MOST_TEXT} bytes")).into());
         }
     }
     String::from_utf8(bytes).map_err(|_| Error::invalid(name, "is not UTF-8").into())
-}
-
-fn lost(error: MultipartError) -> ApiError {
-    if error.status().is_client_error() {
-        Error::invalid("body", format!("is not well-formed multipart/form-data: {}", error.body_text())).into()
-    } else {
-        ApiError::BodyLost("the body could not be read to its end".to_owned())
-    }
 }
 
 #[derive(Deserialize)]

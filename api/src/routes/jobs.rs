@@ -44,8 +44,9 @@ struct Progress {
     percent: Option<i64>,
 }
 
+/// A job as it is told.
 #[derive(Serialize)]
-struct JobBody {
+pub struct JobBody {
     id: Uuid,
     workspace_id: Option<Uuid>,
     campaign_id: Option<Uuid>,
@@ -65,7 +66,9 @@ struct JobBody {
 }
 
 impl JobBody {
-    fn new(job: Job, scope: Scope) -> Self {
+    /// What `scope` may know of it.
+    #[must_use]
+    pub fn new(job: Job, scope: Scope) -> Self {
         Self {
             progress: progress(&job),
             id: job.id,

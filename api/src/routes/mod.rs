@@ -10,7 +10,7 @@ use axum::{
 
 use crate::{
     error::ApiError,
-    front::{cors, headers, limits},
+    front::{cors, headers, idempotency, limits},
     request,
     state::AppState,
 };
@@ -20,6 +20,7 @@ pub mod campaigns;
 pub mod contacts;
 pub mod deliveries;
 pub mod destinations;
+pub mod events;
 pub mod health;
 pub mod imports;
 pub mod jobs;
@@ -37,10 +38,11 @@ pub mod workspaces;
 /// The whole front.
 pub fn router(state: AppState) -> Router {
     let known_schema = middleware::from_fn_with_state(state.clone(), behind_the_gate);
+    let once = middleware::from_fn_with_state(state.clone(), idempotency::wrap);
     Router::new()
         .merge(health::router())
         .merge(unsubscribe::router().merge(mail_links::router()).layer(known_schema.clone()))
-        .nest("/api/v1", health::router().merge(versioned().layer(known_schema)))
+        .nest("/api/v1", health::router().merge(versioned().layer(once).layer(known_schema)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(state.settings.api.max_body_bytes))
@@ -68,6 +70,7 @@ fn versioned() -> Router<AppState> {
         .merge(imports::router())
         .merge(jobs::router())
         .merge(sending::router())
+        .merge(events::router())
 }
 
 async fn behind_the_gate(State(state): State<AppState>, request: Request, next: Next) -> Response {

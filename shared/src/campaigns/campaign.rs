@@ -15,6 +15,7 @@ use super::{draft::Draft, template::CampaignContent};
 use crate::{
     accounts::scope::Scope,
     error::{Error, Result},
+    idempotency::reserved,
     page::{Page, PageRequest},
 };
 
@@ -176,11 +177,12 @@ pub struct Filter {
 pub async fn create(connection: &mut PgConnection, scope: Scope, mut draft: Draft, now: DateTime<Utc>) -> Result<Campaign> {
     draft.check(connection, scope, Some(now)).await?;
     let Draft { content, list_ids, route_id, scheduled_at } = draft;
-    Ok(sqlx::query_as(
+    let id = reserved::id();
+    let created = sqlx::query_as(
         "INSERT INTO campaigns (id, workspace_id, name, subject, from_name, from_email, html, text, list_ids, route_id, scheduled_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING RETURNING *",
     )
-    .bind(Uuid::now_v7())
+    .bind(id)
     .bind(scope.workspace_id)
     .bind(content.name)
     .bind(content.subject)
@@ -191,8 +193,13 @@ pub async fn create(connection: &mut PgConnection, scope: Scope, mut draft: Draf
     .bind(list_ids)
     .bind(route_id)
     .bind(scheduled_at)
-    .fetch_one(connection)
-    .await?)
+    .fetch_optional(&mut *connection)
+    .await?;
+    match created {
+        Some(created) => Ok(created),
+        // A run of the same request made it, and died before it could say so.
+        None => hold(connection, scope, id).await,
+    }
 }
 
 /// Changes a draft or a scheduled campaign, inside the caller's transaction. One that loses its date is a draft again.

@@ -44,7 +44,7 @@ pub struct Progress {
 }
 
 /// How far a campaign is with one recipient domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described at deliveries::tally::Tally")]
 pub struct DestinationProgress {
     pub domain: String,
@@ -147,6 +147,16 @@ struct Row {
 /// # Errors
 /// [`Error::NotFound`], or [`Error::Forbidden`]: another workspace's.
 pub async fn of(pool: &PgPool, scope: Scope, campaign_id: Uuid) -> Result<Progress> {
+    let (owner, progress) = counted(pool, campaign_id).await?.ok_or_else(|| Error::not_found("campaign", campaign_id))?;
+    scope.may_read("campaign", campaign_id, owner)?;
+    Ok(progress)
+}
+
+/// Asks for the house: the campaign's workspace, and how far it is; nothing where it is not there.
+///
+/// # Errors
+/// The database failed.
+pub async fn counted(pool: &PgPool, campaign_id: Uuid) -> Result<Option<(Uuid, Progress)>> {
     let row: Option<Row> = sqlx::query_as(
         "WITH domains AS MATERIALIZED (
              SELECT domain, count(*) AS rows,
@@ -177,13 +187,12 @@ pub async fn of(pool: &PgPool, scope: Scope, campaign_id: Uuid) -> Result<Progre
     .bind(campaign_id)
     .fetch_optional(pool)
     .await?;
-    let row = row.ok_or_else(|| Error::not_found("campaign", campaign_id))?;
-    scope.may_read("campaign", campaign_id, row.workspace_id)?;
+    let Some(row) = row else { return Ok(None) };
     let left = row.pending + row.deferred + row.in_flight;
     let known = row.state == "sending" && row.audience.is_some() && row.rate_per_second > 0.0;
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let eta_seconds = known.then(|| (left as f64 / row.rate_per_second).ceil());
-    Ok(Progress {
+    let progress = Progress {
         state: row.state,
         audience: row.audience,
         accepted: row.accepted,
@@ -198,7 +207,8 @@ pub async fn of(pool: &PgPool, scope: Scope, campaign_id: Uuid) -> Result<Progre
         rate_per_second: row.rate_per_second,
         eta_seconds,
         destinations: row.destinations.0,
-    })
+    };
+    Ok(Some((row.workspace_id, progress)))
 }
 
 #[cfg(test)]

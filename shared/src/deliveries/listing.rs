@@ -65,6 +65,11 @@ impl Filter {
             None => None,
             Some("in_flight" | "sending") => Some("sending".to_owned()),
             Some(known) if STATES.contains(&known) => state,
+            Some("pending") => {
+                let message =
+                    "pending recipients have not been tried, so they have no row here; the campaign's recipients list them all";
+                return Err(Error::invalid("state", message));
+            }
             Some(other) => {
                 return Err(Error::invalid("state", format!("{other:?} is not a state; there are {}", STATES.join(", "))));
             }

@@ -97,6 +97,14 @@ pub async fn find(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Resu
     visible(scope, id, job)
 }
 
+/// Those of the jobs that are there, for whoever watches them.
+///
+/// # Errors
+/// The database failed.
+pub async fn these(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Job>> {
+    Ok(sqlx::query_as("SELECT * FROM jobs WHERE id = ANY($1)").bind(ids).fetch_all(pool).await?)
+}
+
 fn visible(scope: Scope, id: Uuid, job: Option<Job>) -> Result<Job> {
     let job = job.ok_or_else(|| Error::not_found("job", id))?;
     match job.workspace_id {
