@@ -85,6 +85,7 @@ impl ApiError {
                 Error::Forbidden(_) => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict(_) => StatusCode::CONFLICT,
+                Error::Outdated(_) => StatusCode::PRECONDITION_FAILED,
                 Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Error::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -42,6 +42,9 @@ pub enum Error {
     /// 409: the thing is in another state, or the name is taken.
     #[error("{0}")]
     Conflict(String),
+    /// 412: the row has been changed since the client read it.
+    #[error("{0}")]
+    Outdated(String),
     /// 413: more bytes than the settings allow.
     #[error("the body is larger than {limit_bytes} bytes")]
     TooLarge {

@@ -4,7 +4,8 @@
 //! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
-//! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`telemetry`] (logs and metrics).
+//! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`version`]
+//! (what a change expects), [`telemetry`] (logs and metrics).
 
 pub mod accounts;
 pub mod address;
@@ -31,5 +32,6 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vault;
+pub mod version;
 
 pub use sqlx::PgPool;

@@ -69,9 +69,11 @@ pub async fn wrap(request: Request, next: Next) -> Response {
     }
     let known: Vec<String> = tags(request.headers(), &header::IF_NONE_MATCH).map(weakly).map(str::to_owned).collect();
     let mut response = next.run(request).await;
-    let same = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| {
-        known.iter().any(|known| known == "*" || known == weakly(tag))
-    });
+    let same = response
+        .headers()
+        .get(header::ETAG)
+        .and_then(|tag| tag.to_str().ok())
+        .is_some_and(|tag| known.iter().any(|known| known == "*" || known == weakly(tag)));
     if same && response.status() == StatusCode::OK {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();

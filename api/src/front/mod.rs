@@ -1,6 +1,7 @@
 //! What stands between the network and the handlers. In the order in which a request meets it: [`proxies`] (who asks, over TLS or not),
 //! [`headers`] (what every answer says to browsers), [`crate::request`] (id, span, log), [`cors`], [`limits`] (requests a minute),
-//! [`deadline`] (time and the body) and [`idempotency`] (once). Before all of them [`listener`] takes connections, over [`tls`] where that is
+//! [`deadline`] (time and the body) and [`idempotency`] (once); [`etags`] spares what is known and lets a change
+//! expect a version. Before all of them [`listener`] takes connections, over [`tls`] where that is
 //! set, and closes those that [`idle`]; [`pieces`] reads forms.
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use self::{limits::Limits, proxies::Proxies};
 pub mod classes;
 pub mod cors;
 pub mod deadline;
+pub mod etags;
 pub mod headers;
 pub mod idempotency;
 pub mod idle;

@@ -29,6 +29,7 @@ use crate::{
     caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -167,8 +168,9 @@ async fn page(
     Ok(Json(campaign::page(&state.pool, caller.scope, &filter, request).await?.map(Summary::from)))
 }
 
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<CampaignBody>> {
-    Ok(Json(campaign::find(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<CampaignBody>> {
+    let campaign = campaign::find(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(campaign.updated_at, campaign.into()))
 }
 
 #[derive(Default, Deserialize)]
@@ -199,19 +201,27 @@ async fn change(
     State(state): State<AppState>,
     caller: Editor,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<ChangeBody>,
-) -> ApiResult<Json<CampaignBody>> {
+) -> ApiResult<Tagged<CampaignBody>> {
     let ChangeBody { name, subject, from, html, text, list_ids, route_id, scheduled_at } = body;
     let (from_name, from_email) = (from.name, from.email);
     let change = Change { name, subject, from_name, from_email, html, text, list_ids, route_id, scheduled_at };
     let mut transaction = state.pool.begin().await?;
+    campaign::expect(&mut transaction, caller.scope, id, &expected).await?;
     let changed = campaign::change(&mut transaction, caller.scope, id, change, state.clock.now()).await?;
     transaction.commit().await?;
-    Ok(Json(changed.into()))
+    Ok(Tagged(changed.updated_at, changed.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(
+    State(state): State<AppState>,
+    caller: Editor,
+    Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
+) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
+    campaign::expect(&mut transaction, caller.scope, id, &expected).await?;
     campaign::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

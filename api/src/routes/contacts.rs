@@ -20,6 +20,7 @@ use crate::{
     caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -109,8 +110,9 @@ async fn page(
     Ok(Json(contact::page(&state.pool, caller.scope.workspace_id, &filter, request).await?.map(ContactBody::from)))
 }
 
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<ContactBody>> {
-    Ok(Json(contact::find(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<ContactBody>> {
+    let contact = contact::find(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(contact.updated_at, contact.into()))
 }
 
 #[derive(Deserialize)]
@@ -126,18 +128,26 @@ async fn change(
     State(state): State<AppState>,
     caller: Editor,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<ChangeBody>,
-) -> ApiResult<Json<ContactBody>> {
+) -> ApiResult<Tagged<ContactBody>> {
     let ChangeBody { email, name, attributes, state: subscription } = body;
     let change = Change { email, name, attributes, state: subscription };
     let mut transaction = state.pool.begin().await?;
+    contact::expect(&mut transaction, caller.scope, id, &expected).await?;
     let changed = contact::change(&mut transaction, caller.scope, id, change, state.clock.now()).await?;
     transaction.commit().await?;
-    Ok(Json(changed.into()))
+    Ok(Tagged(changed.updated_at, changed.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(
+    State(state): State<AppState>,
+    caller: Editor,
+    Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
+) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
+    contact::expect(&mut transaction, caller.scope, id, &expected).await?;
     contact::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

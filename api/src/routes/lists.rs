@@ -23,6 +23,7 @@ use crate::{
     caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -77,24 +78,34 @@ async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query
     Ok(Json(list::page(&state.pool, caller.scope, &query.search, request).await?.map(ListBody::from)))
 }
 
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<ListBody>> {
-    Ok(Json(list::find(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<ListBody>> {
+    let list = list::find(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(list.updated_at, list.into()))
 }
 
 async fn rename(
     State(state): State<AppState>,
     caller: Editor,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<Named>,
-) -> ApiResult<Json<ListBody>> {
+) -> ApiResult<Tagged<ListBody>> {
     let mut transaction = state.pool.begin().await?;
+    list::expect(&mut transaction, caller.scope, id, &expected).await?;
     list::rename(&mut transaction, caller.scope, id, &body.name).await?;
     transaction.commit().await?;
-    Ok(Json(list::find(&state.pool, caller.scope, id).await?.into()))
+    let list = list::find(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(list.updated_at, list.into()))
 }
 
-async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(
+    State(state): State<AppState>,
+    caller: Editor,
+    Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
+) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
+    list::expect(&mut transaction, caller.scope, id, &expected).await?;
     list::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -10,7 +10,7 @@ use axum::{
 
 use crate::{
     error::ApiError,
-    front::{cors, headers, idempotency, limits},
+    front::{cors, etags, headers, idempotency, limits},
     request,
     state::AppState,
 };
@@ -42,7 +42,10 @@ pub fn router(state: AppState) -> Router {
     Router::new()
         .merge(health::router())
         .merge(unsubscribe::router().merge(mail_links::router()).layer(known_schema.clone()))
-        .nest("/api/v1", health::router().merge(versioned().layer(once).layer(known_schema)))
+        .nest(
+            "/api/v1",
+            health::router().merge(versioned().layer(once).layer(middleware::from_fn(etags::wrap)).layer(known_schema)),
+        )
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(state.settings.api.max_body_bytes))

@@ -25,6 +25,7 @@ use crate::{
     caller::Admin,
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -156,8 +157,9 @@ async fn page(State(state): State<AppState>, _: Admin, Query(query): Query<Route
     Ok(Json(standing::page(&state.pool, request).await?.map(RouteBody::from)))
 }
 
-async fn one(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<Json<RouteBody>> {
-    Ok(Json(standing::find(&mut *state.pool.acquire().await?, id).await?.into()))
+async fn one(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<Tagged<RouteBody>> {
+    let standing = standing::find(&mut *state.pool.acquire().await?, id).await?;
+    Ok(Tagged(standing.route.updated_at, standing.into()))
 }
 
 #[derive(Deserialize)]
@@ -186,20 +188,30 @@ async fn change(
     State(state): State<AppState>,
     _: Admin,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<ChangeBody>,
-) -> ApiResult<Json<RouteBody>> {
+) -> ApiResult<Tagged<RouteBody>> {
     let ChangeBody { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled } = body;
     let change = Change { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled };
     let mut transaction = state.pool.begin().await?;
+    route::expect(&mut transaction, id, &expected).await?;
     let changed = route::change(&mut transaction, &state.vault, id, change).await?;
     let changed = standing::of(&mut transaction, changed).await?;
     transaction.commit().await?;
-    Ok(Json(changed.into()))
+    Ok(Tagged(changed.route.updated_at, changed.into()))
 }
 
 /// Campaigns and deliveries go on naming it, so it is disabled and not deleted.
-async fn disable(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
-    route::disable(&mut *state.pool.acquire().await?, id).await?;
+async fn disable(
+    State(state): State<AppState>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
+) -> ApiResult<StatusCode> {
+    let mut transaction = state.pool.begin().await?;
+    route::expect(&mut transaction, id, &expected).await?;
+    route::disable(&mut transaction, id).await?;
+    transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@ mod campaigns;
 mod contacts;
 mod cors;
 mod deliveries;
+mod etags;
 mod events;
 mod headers;
 mod health;

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     idempotency::reserved,
     page::{Page, PageRequest},
+    version::Expected,
 };
 
 /// Where a campaign stands.
@@ -279,6 +280,17 @@ pub async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Resu
     let campaign = campaign.ok_or_else(|| Error::not_found("campaign", id))?;
     scope.may_change("campaign", id, campaign.workspace_id)?;
     Ok(campaign)
+}
+
+/// Holds the campaign until the transaction ends, if it is still what a change expects; asks nothing where any will do.
+///
+/// # Errors
+/// [`Error::Outdated`], [`Error::NotFound`], [`Error::Forbidden`].
+pub async fn expect(connection: &mut PgConnection, scope: Scope, id: Uuid, expected: &Expected) -> Result<()> {
+    if *expected == Expected::Any {
+        return Ok(());
+    }
+    expected.check("campaign", id, hold(connection, scope, id).await?.updated_at)
 }
 
 /// The workspace's campaigns that pass the filter, newest first, without their bodies.

@@ -11,6 +11,7 @@ use crate::{
     address::Address,
     error::{Error, Result},
     page::{Page, PageRequest},
+    version::Expected,
 };
 
 /// Whether a contact is written to.
@@ -201,6 +202,19 @@ pub async fn delete(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Re
     hold(connection, scope, id).await?;
     sqlx::query("DELETE FROM contacts WHERE id = $1").bind(id).execute(connection).await?;
     Ok(())
+}
+
+/// Holds the contact until the transaction ends, if it is still what a change expects; asks nothing where any will do.
+///
+/// # Errors
+/// [`Error::Outdated`], [`Error::NotFound`], [`Error::Forbidden`].
+pub async fn expect(connection: &mut PgConnection, scope: Scope, id: Uuid, expected: &Expected) -> Result<()> {
+    if *expected == Expected::Any {
+        return Ok(());
+    }
+    hold(connection, scope, id).await?;
+    let updated_at = sqlx::query_scalar("SELECT updated_at FROM contacts WHERE id = $1").bind(id).fetch_one(connection).await?;
+    expected.check("contact", id, updated_at)
 }
 
 async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<()> {

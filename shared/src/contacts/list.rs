@@ -8,6 +8,7 @@ use crate::{
     accounts::scope::Scope,
     error::{Error, Result},
     page::{Page, PageRequest},
+    version::Expected,
 };
 
 /// A row of `lists` with the number of contacts on it.
@@ -93,6 +94,19 @@ pub async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Resu
         .fetch_optional(connection)
         .await?;
     scope.may_change("list", id, owner.ok_or_else(|| Error::not_found("list", id))?)
+}
+
+/// Holds the list until the transaction ends, if it is still what a change expects; asks nothing where any will do.
+///
+/// # Errors
+/// [`Error::Outdated`], [`Error::NotFound`], [`Error::Forbidden`].
+pub async fn expect(connection: &mut PgConnection, scope: Scope, id: Uuid, expected: &Expected) -> Result<()> {
+    if *expected == Expected::Any {
+        return Ok(());
+    }
+    hold(connection, scope, id).await?;
+    let updated_at = sqlx::query_scalar("SELECT updated_at FROM lists WHERE id = $1").bind(id).fetch_one(connection).await?;
+    expected.check("list", id, updated_at)
 }
 
 /// Gives a list another name.

@@ -14,6 +14,7 @@ use crate::{
     page::{Page, PageRequest},
     settings::Secret,
     vault::Vault,
+    version::Expected,
 };
 
 /// How a connection is protected.
@@ -179,6 +180,17 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Route> {
     .fetch_optional(connection)
     .await?
     .ok_or_else(|| Error::not_found("route", id))
+}
+
+/// Holds the route until the transaction ends, if it is still what a change expects; asks nothing where any will do.
+///
+/// # Errors
+/// [`Error::Outdated`], [`Error::NotFound`].
+pub async fn expect(connection: &mut PgConnection, id: Uuid, expected: &Expected) -> Result<()> {
+    if *expected == Expected::Any {
+        return Ok(());
+    }
+    expected.check("route", id, find(connection, id).await?.updated_at)
 }
 
 /// Changes a route, inside the caller's transaction.

@@ -9,8 +9,19 @@ use std::{
 use shared::testing::Stage;
 
 /// From the bottom up: a domain may use those before it.
-const DOMAINS: [&str; 11] =
-    ["accounts", "idempotency", "queue", "members", "suppressions", "contacts", "routes", "deliveries", "campaigns", "imports", "operations"];
+const DOMAINS: [&str; 11] = [
+    "accounts",
+    "idempotency",
+    "queue",
+    "members",
+    "suppressions",
+    "contacts",
+    "routes",
+    "deliveries",
+    "campaigns",
+    "imports",
+    "operations",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
