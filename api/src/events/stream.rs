@@ -87,7 +87,7 @@ where
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let seats = &state.events.seats;
-    let Some(seat) = seats.take(watcher.caller.user_id) else {
+    let Some(seat) = seats.take(watcher.caller.standing.user_id) else {
         let detail = format!("{} event streams are open already", seats.most());
         return Err(ApiError::not_now(StatusCode::TOO_MANY_REQUESTS, detail, 15));
     };

@@ -55,7 +55,7 @@ async fn once(state: AppState, request: Request, next: Next) -> ApiResult<Respon
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &state).await?;
     let operation = operation(&parts);
-    let asked = |body_hash| Asked { user_id: caller.user_id, key, operation, body_hash };
+    let asked = |body_hash| Asked { user_id: caller.standing.user_id, key, operation, body_hash };
     if let Some(boundary) = boundary(&parts) {
         return upload(state, asked(None), parts, body, &boundary, next).await;
     }

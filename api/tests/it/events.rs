@@ -207,7 +207,7 @@ async fn a_stream_ends_when_the_user_is_shut_out_or_the_token_expires_or_the_pro
 
     let slow = Rhythm { recheck: Duration::from_secs(600), ..QUICK };
     let app = quick(app, slow);
-    let person = Person { token: app.state.sessions.tokens.issue(zoe.user_id).expect("a token"), ..zoe };
+    let person = Person { token: app.state.sessions.tokens.issue(zoe.user_id, zoe.session_id).expect("a token"), ..zoe };
     let id = enqueued(&app, &person).await;
     let mut reader = Reader::open(&app, &person, &format!("/jobs/{id}/events"), None).await.expect("a stream");
     assert!(reader.next().await.is_some());

@@ -70,7 +70,7 @@ async fn a_key_belongs_to_one_request_of_one_user_for_a_day() {
     assert_ne!(app.send(keyed(&bob, "k", "/lists", &list)).await.expect(201)["id"], made["id"]);
 
     app.stage.clock.advance(TimeDelta::hours(24) - TimeDelta::seconds(1));
-    let ann = Person { token: app.state.sessions.tokens.issue(ann.user_id).expect("a token"), ..ann };
+    let ann = Person { token: app.state.sessions.tokens.issue(ann.user_id, ann.session_id).expect("a token"), ..ann };
     assert!(replayed(&app.send(keyed(&ann, "k", "/lists", &list)).await));
     app.stage.clock.advance(TimeDelta::seconds(1));
     assert_eq!(keyed::prune(&app.stage.pool, app.stage.clock.now()).await.expect("pruned"), 2);
