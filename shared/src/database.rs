@@ -47,6 +47,8 @@ pub fn options(database: &settings::Database, application: &str) -> Result<PgCon
         .application_name(application)
         .options([
             ("idle_in_transaction_session_timeout", "10s"),
+            // No statement here runs long enough to earn back a second of compiling; a plan that may not read whole tables looks as if.
+            ("jit", "off"),
             ("lock_timeout", "15s"),
             ("statement_timeout", "120s"),
             ("timezone", "UTC"),
