@@ -98,27 +98,54 @@ impl Lab {
     pub async fn open(&mut self, scenario: &str) -> Result<Api> {
         self.close().await?;
         self.logs = self.surroundings.logs.join(scenario);
+        if self.logs.exists() {
+            std::fs::remove_dir_all(&self.logs)?;
+        }
         std::fs::create_dir_all(&self.logs)?;
-        let program = Program {
-            name: "sink",
-            path: self.surroundings.programs.join("mochila-sink"),
-            arguments: [
-                "--smtp",
-                &self.surroundings.sink_smtp,
-                "--http",
-                self.surroundings.sink_http.trim_start_matches("http://"),
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            environment: Vec::new(),
-        };
-        self.sink_process = Some(Process::start(program, &self.logs, &self.surroundings.pids)?);
+        let http = self.surroundings.sink_http.trim_start_matches("http://").to_owned();
+        let smtp = self.surroundings.sink_smtp.clone();
+        self.sink_process = Some(self.start_sink("sink", &smtp, &http)?);
         self.start_api().await?;
         for worker in 0..self.workers.len() {
             self.start_worker(worker).await?;
         }
         wait_for(START, "the sink", async || self.sink.stats().await.is_ok()).await?;
         Api::login(&self.surroundings.login).await
+    }
+
+    /// Starts a sink; what it takes is in `NAME.tsv` of [`Lab::logs`] before it says so.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_sink(&self, name: &str, smtp: &str, http: &str) -> Result<Process> {
+        let log = self.logs.join(format!("{name}.tsv"));
+        let program = Program {
+            name,
+            path: self.surroundings.programs.join("mochila-sink"),
+            arguments: ["--smtp", smtp, "--http", http, "--log", &log.to_string_lossy()].map(str::to_owned).to_vec(),
+            environment: Vec::new(),
+        };
+        Process::start(program, &self.logs, &self.surroundings.pids)
+    }
+
+    /// A worker beside the lab's own, with its metrics on a free port. The caller stops it.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_extra_worker(&self, name: &str) -> Result<Process> {
+        let program = Program {
+            name,
+            path: self.surroundings.programs.join("mochila-worker"),
+            arguments: Vec::new(),
+            environment: vec![("MOCHILA_WORKER__METRICS_LISTEN", "127.0.0.1:0".to_owned())],
+        };
+        Process::start(program, &self.logs, &self.surroundings.pids)
+    }
+
+    /// Where the scenario that runs writes.
+    #[must_use]
+    pub fn logs(&self) -> &std::path::Path {
+        &self.logs
     }
 
     /// Stops everything that runs, as an operator would.

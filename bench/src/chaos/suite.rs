@@ -9,6 +9,7 @@ use super::{
     fault::Fault,
     imports,
     lab::{Lab, Surroundings},
+    rates, relays,
     scenario::{self, Stage},
     verdict::Verdict,
 };
@@ -32,7 +33,11 @@ pub struct Options {
 }
 
 fn names() -> Vec<String> {
-    Fault::value_variants().iter().map(|fault| fault.name()).chain([imports::NAME.to_owned()]).collect()
+    Fault::value_variants()
+        .iter()
+        .map(|fault| fault.name())
+        .chain([imports::NAME, relays::NAME, rates::NAME].map(str::to_owned))
+        .collect()
 }
 
 fn known(name: &str) -> Result<String, String> {
@@ -67,6 +72,12 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     if wanted(imports::NAME) {
         tell(imports::run(&mut lab).await, &mut verdicts);
+    }
+    if wanted(relays::NAME) {
+        tell(relays::run(&mut lab, stage).await, &mut verdicts);
+    }
+    if wanted(rates::NAME) {
+        tell(rates::run(&mut lab, stage).await, &mut verdicts);
     }
 
     let json = serde_json::to_string_pretty(&verdicts)?;

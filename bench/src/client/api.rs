@@ -182,6 +182,25 @@ impl Api {
         Ok(self.post::<Made>("/campaigns", &body).await?.id)
     }
 
+    /// Makes a draft to a list that pins no route.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn new_free_campaign(&self, name: &str, list: Uuid, subject: &str, html: &str) -> Result<Uuid> {
+        let body = json!({"name": name, "subject": subject, "from": {"name": "Orchard & Harbor", "email": "news@mochila.test"},
+                          "html": html, "list_ids": [list]});
+        Ok(self.post::<Made>("/campaigns", &body).await?.id)
+    }
+
+    /// Changes something: `PATCH` or `PUT`.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn change(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let name = method.to_string();
+        answer(self.request(method, path).json(body), &name, path).await
+    }
+
     /// `send`, `pause`, `resume`, `cancel`: something that is asked of a campaign.
     ///
     /// # Errors

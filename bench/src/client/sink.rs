@@ -15,6 +15,9 @@ pub struct Stats {
     pub unique_message_ids: u64,
     /// Messages whose Message-ID had been taken before.
     pub duplicates: u64,
+    /// Connections open now.
+    #[serde(default)]
+    pub connections_open: u64,
     /// Messages taken, by recipient domain.
     #[serde(default)]
     pub by_domain: BTreeMap<String, u64>,

@@ -1,4 +1,7 @@
 //! Deferred recipients come round again: those that are due are put into new chunks, by destination.
+//!
+//! `OFFSET 0` keeps the question of each campaign to one look into the index of the due: as a join it reads every deferred row of the
+//! ledger, 1.5 s a second with 300,000 of them.
 
 use std::collections::BTreeMap;
 
@@ -30,15 +33,15 @@ pub async fn deferred(pool: &PgPool, settings: &Sending) -> Result<Swept> {
     sqlx::query(
         "UPDATE campaigns c SET state = 'sending', finished_at = NULL, updated_at = now()
          WHERE c.state IN ('finished', 'finished_with_failures') AND c.finished_at > now() - interval '10 minutes'
-           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.next_attempt_at IS NOT NULL)",
+           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.next_attempt_at IS NOT NULL OFFSET 0)",
     )
     .execute(pool)
     .await?;
     let campaigns: Vec<(Uuid, bool)> = sqlx::query_as(
         "SELECT c.id, c.state = 'cancelled' FROM campaigns c
          WHERE c.state IN ('sending', 'cancelled')
-           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.next_attempt_at IS NOT NULL
-                       AND (d.next_attempt_at <= now() OR c.state = 'cancelled'))",
+           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id
+                       AND d.next_attempt_at <= CASE c.state WHEN 'cancelled' THEN 'infinity' ELSE now() END OFFSET 0)",
     )
     .fetch_all(pool)
     .await?;

@@ -33,11 +33,17 @@ impl Ledger {
     /// Starts the tasks. They end when the ledger is dropped and what it was told is committed.
     #[must_use]
     pub fn start(settings: settings::Database) -> Self {
+        Self::with_patience(settings, PATIENCE)
+    }
+
+    /// The same with another time that a statement may take.
+    #[must_use]
+    pub fn with_patience(settings: settings::Database, patience: Duration) -> Self {
         let (admissions, asked) = mpsc::unbounded_channel();
         let (outcomes, told) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
-        tokio::spawn(stages::of(Stage::Ledger, admit(Line::new(settings.clone()), asked)));
-        tokio::spawn(stages::of(Stage::Ledger, record(Line::new(settings), told)));
+        tokio::spawn(stages::of(Stage::Ledger, admit(Line::new(settings.clone(), patience), asked)));
+        tokio::spawn(stages::of(Stage::Ledger, record(Line::new(settings, patience), told)));
         Self { admissions, outcomes }
     }
 
@@ -73,12 +79,13 @@ async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
             (rows, askers.into_iter().zip(senders).collect())
         };
         let begun = std::time::Instant::now();
+        let patience = line.patience;
         // The same statement again recognises its own rows.
         let admitted = loop {
             match line.connection_of_the_original().await {
                 // A copy of the database has come into its place: nobody is admitted, and the next batch looks again.
                 Ok(None) => break Vec::new(),
-                Ok(Some(connection)) => match in_time(ledger::admit(connection, &rows)).await {
+                Ok(Some(connection)) => match in_time(patience, ledger::admit(connection, &rows)).await {
                     Ok(admitted) => break admitted,
                     Err(error) => line.lost("admit", &error).await,
                 },
@@ -106,9 +113,10 @@ async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
         }
         let (rows, permits): (Vec<Outcome>, Vec<OwnedSemaphorePermit>) = batch.into_iter().unzip();
         let begun = std::time::Instant::now();
+        let patience = line.patience;
         loop {
             match line.connection().await {
-                Ok(connection) => match in_time(ledger::record(connection, &rows)).await {
+                Ok(connection) => match in_time(patience, ledger::record(connection, &rows)).await {
                     Ok(_) => break,
                     Err(error) => line.lost("record", &error).await,
                 },
@@ -122,8 +130,8 @@ async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
 }
 
 /// A path that is gone without a word must not hold every connection of the process: both statements may be repeated.
-async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, work).await {
+async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(patience, work).await {
         Ok(result) => result,
         Err(_) => Err(Error::internal("PostgreSQL has not answered in time")),
     }
@@ -132,19 +140,20 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
 /// A connection that is opened again when it is lost.
 struct Line {
     settings: Arc<settings::Database>,
+    patience: Duration,
     connection: Option<Connection>,
 }
 
 impl Line {
-    fn new(settings: Arc<settings::Database>) -> Self {
-        Self { settings, connection: None }
+    fn new(settings: Arc<settings::Database>, patience: Duration) -> Self {
+        Self { settings, patience, connection: None }
     }
 
     async fn connection(&mut self) -> Result<&mut Connection, Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                in_time(async {
+                in_time(self.patience, async {
                     let mut connection = database::connect(&self.settings, "mochila-ledger").await?;
                     ledger::prepare(&mut connection).await?;
                     Ok(connection)
@@ -158,7 +167,7 @@ impl Line {
     /// As [`Self::connection`], unless what it leads to is a copy of the database that nobody has confirmed. Asked once a connection: a
     /// database cannot be exchanged under one.
     async fn connection_of_the_original(&mut self) -> Result<Option<&mut Connection>, Error> {
-        if self.connection.is_none() && in_time(installation::is_copy(self.connection().await?)).await? {
+        if self.connection.is_none() && in_time(self.patience, installation::is_copy(self.connection().await?)).await? {
             self.connection = None;
             return Ok(None);
         }

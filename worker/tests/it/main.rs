@@ -2,6 +2,7 @@
 
 mod house;
 mod members;
+mod ledger;
 mod operations;
 mod relay;
 mod routes;
