@@ -30,7 +30,8 @@ pub async fn stop_jobs(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result
 }
 
 /// Cancels the recipients of up to a hundred open chunks, with their waiting jobs, in one transaction, fenced. What is in flight ends by
-/// itself. Answers how many chunks are left.
+/// itself. A recipient may be in several of them: one that was deferred comes round in another chunk while its first is open. Answers
+/// how many chunks are left.
 ///
 /// # Errors
 /// The lease is lost, or the database failed.
@@ -47,9 +48,9 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<i64
              WHERE c.campaign_id = $1 AND c.finished_at IS NULL ORDER BY c.id LIMIT 100 FOR NO KEY UPDATE OF c),
          rows AS (
              INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
-             SELECT $1, u.id, open.id, 0, 0, 'cancelled', coalesce(contact.email, ''), coalesce(contact.domain, ''), 'cancelled'
+             SELECT DISTINCT ON (u.id) $1, u.id, open.id, 0, 0, 'cancelled', coalesce(contact.email, ''), coalesce(contact.domain, ''), 'cancelled'
              FROM open CROSS JOIN unnest(open.contact_ids) AS u (id) LEFT JOIN contacts contact ON contact.id = u.id
-             ORDER BY u.id
+             ORDER BY u.id, open.id
              ON CONFLICT (campaign_id, contact_id) DO UPDATE SET state = 'cancelled', reason = 'cancelled', next_attempt_at = NULL,
                  updated_at = now()
              WHERE d.state = 'deferred'),

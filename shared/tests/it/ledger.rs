@@ -412,3 +412,26 @@ async fn no_claim_is_needed_to_settle_what_was_in_flight_in_a_cancelled_campaign
     let tally = desk.tally().await;
     assert_eq!((tally.in_flight, tally.unknown), (0, 2), "{tally:?}");
 }
+
+#[tokio::test]
+async fn a_recipient_that_came_round_while_its_first_chunk_is_open_is_cancelled_once() {
+    let mut desk = desk().await;
+    let asked = [desk.ask(0, 1), desk.ask(1, 2)];
+    admit(&mut desk.connection, &asked).await;
+    let deferred = [desk.outcome(0, 1, State::Deferred), desk.outcome(1, 2, State::Deferred)];
+    ledger::record(&mut desk.connection, &deferred).await.unwrap();
+    assert_eq!(sweep::deferred(&desk.stage.pool, &desk.stage.settings.sending).await.unwrap().due, 2);
+    desk.stage.execute("UPDATE campaigns SET state = 'cancelled'").await;
+    let options = Enqueue { campaign_id: Some(desk.fixture.campaign_id), ..Enqueue::default() };
+    let payload = shared::campaigns::payload::CancelRecipients { campaign_id: desk.fixture.campaign_id };
+    let id = job::enqueue(&mut desk.connection, &payload, options).await.unwrap();
+    let job = loop {
+        let job = take(&desk.stage).await.unwrap();
+        if job.id == id {
+            break job;
+        }
+    };
+    let lease = Lease { job_id: job.id, epoch: job.lease_epoch };
+    assert_eq!(cancel::slice(&desk.stage.pool, lease, desk.fixture.campaign_id).await.unwrap(), 0);
+    assert_eq!(desk.tally().await.cancelled, 10);
+}

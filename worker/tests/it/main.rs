@@ -1,8 +1,8 @@
 //! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
 
 mod house;
-mod members;
 mod ledger;
+mod members;
 mod operations;
 mod relay;
 mod routes;
