@@ -131,10 +131,9 @@ impl Guide {
             tell(hold);
         }
         let watched: Vec<Uuid> = self.watched.lock().keys().copied().collect();
-        if !watched.is_empty() {
-            let stopped = standing::stopped(&self.pool, &watched).await?;
-            *self.stopped.write() = Arc::new(stopped.into_iter().collect());
-        }
+        // Of those that nobody watches nothing is kept: a campaign that is resumed would seem stopped to every run until a look falls into one.
+        let stopped = if watched.is_empty() { Vec::new() } else { standing::stopped(&self.pool, &watched).await? };
+        *self.stopped.write() = Arc::new(stopped.into_iter().collect());
         let destinations = destination::all(&self.pool).await?;
         *self.destinations.write() = Arc::new(destinations);
         let roads = usable::all(&self.pool, &self.vault).await?;

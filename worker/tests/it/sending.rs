@@ -225,3 +225,20 @@ async fn a_second_tenants_small_campaign_finishes_before_a_huge_one_that_started
     assert_eq!(tally.accepted, 1_000);
     assert!(behind.pending > 150_000, "the huge one is far from done: {behind:?}");
 }
+
+#[tokio::test]
+async fn a_campaign_that_was_paused_and_resumed_while_nobody_sent_is_not_taken_for_stopped() {
+    let stage = shared::testing::Stage::new().await;
+    let campaign = stage.campaign(&[("orchard.test", 1)]).await.campaign_id;
+    let vault = shared::vault::Vault::from_settings(&stage.settings.secrets).expect("a vault");
+    let guide = std::sync::Arc::new(mochila_worker::sending::guide::Guide::new(stage.pool.clone(), vault));
+    let watch = guide.watch(campaign);
+    stage.execute("UPDATE campaigns SET state = 'paused'").await;
+    guide.look().await.expect("a look");
+    assert!(guide.is_stopped(campaign));
+    drop(watch);
+    stage.execute("UPDATE campaigns SET state = 'sending'").await;
+    guide.look().await.expect("a look");
+    let _watch = guide.watch(campaign);
+    assert!(!guide.is_stopped(campaign), "before any look of the new run");
+}
