@@ -4,6 +4,7 @@ use std::{io::BufRead, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use mochila_api::operate;
 use shared::{
     accounts::{
         level::Level,
@@ -39,6 +40,20 @@ enum Command {
     Migrate,
     /// Make a user who may do everything, with a workspace.
     CreateAdmin(CreateAdmin),
+    /// Look at everything that the front stands on: settings, PostgreSQL, Redis, clocks, disk, DNS, ports.
+    ///
+    /// Ends with 1 where something will not do. mochila-worker doctor looks at the relays too.
+    Doctor(operate::Doctor),
+    /// What does not move, per lane and destination, why, and what mends it. The same as mochila-worker stuck.
+    Status(operate::Status),
+    /// Make new keys and print the settings in which they lead, with the old ones behind them, and what to do in which order.
+    ///
+    /// Nothing is changed. The output holds secrets.
+    RotateKeys(operate::RotateKeys),
+    /// Seal again, under the first of secrets.encryption_keys, what an older key sealed; tells when an older key can be thrown away.
+    ///
+    /// Safe while servers run, and again from wherever it ended.
+    Reseal,
 }
 
 #[derive(Args)]
@@ -57,6 +72,9 @@ struct CreateAdmin {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Doctor(doctor)) = &cli.command {
+        return operate::doctor(Settings::load(), doctor);
+    }
     match run(cli.command.unwrap_or(Command::Serve)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,11 +87,21 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<()> {
     let settings = Settings::load().map_err(anyhow::Error::msg)?;
+    if let Command::Serve = command {
+        let telemetry = telemetry::init(&settings, "mochila-api").map_err(anyhow::Error::msg)?;
+        let served = Box::pin(mochila_api::serve::serve(settings)).await;
+        telemetry.flush().await;
+        return served;
+    }
     telemetry::init_logs(&settings.log).map_err(anyhow::Error::msg)?;
     match command {
-        Command::Serve => Box::pin(mochila_api::serve::serve(settings)).await,
+        Command::Serve => Ok(()),
         Command::Migrate => migrate(settings).await,
         Command::CreateAdmin(admin) => create_admin(settings, admin).await,
+        Command::Doctor(_) => Ok(()),
+        Command::Status(status) => operate::status(&settings, &status).await,
+        Command::RotateKeys(rotate) => operate::rotate_keys(&settings, &rotate),
+        Command::Reseal => operate::reseal(&settings).await,
     }
 }
 

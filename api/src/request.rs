@@ -10,6 +10,7 @@ use axum::{
 };
 use futures::FutureExt;
 use metrics::{counter, histogram};
+use shared::telemetry::traces;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -54,6 +55,9 @@ async fn answer(id: String, request: Request, next: Next) -> Response {
     // The pattern, never the path itself: labels are bounded.
     let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let span = tracing::info_span!("http.request", http.method = method, http.route = path, request.id = id);
+    if let Some(parent) = request.headers().get("traceparent").and_then(|value| value.to_str().ok()) {
+        traces::follow(&span, parent);
+    }
     let started = Instant::now();
     async move {
         let mut response = caught(next.run(request)).await;

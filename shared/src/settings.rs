@@ -34,6 +34,8 @@ pub struct Settings {
     pub worker: Worker,
     pub queue: Queue,
     pub sending: Sending,
+    pub retention: Retention,
+    pub telemetry: Telemetry,
 }
 
 /// A value that must not be printed: `Debug` hides it.
@@ -104,8 +106,15 @@ section!(Limits {
     streams_per_user: usize,
 });
 section!(Auth { access_token_seconds: i64, refresh_token_seconds: i64, open_registration: bool });
-section!(Secrets { jwt_key: Secret, encryption_key: Secret, link_key: Secret });
 section!(Mail { relay_url: Secret, tls: String, from: String, from_name: String });
+section!(Secrets {
+    jwt_key: Secret,
+    jwt_keys: Secret,
+    encryption_key: Secret,
+    encryption_keys: Secret,
+    link_key: Secret,
+    link_keys: Secret,
+});
 section!(Store { url: String, s3_endpoint: String, s3_region: String, s3_access_key: Secret, s3_secret_key: Secret });
 section!(Worker { metrics_listen: String, lanes: String, measure_stages: bool, drain_seconds: u64, slots: HashMap<String, usize> });
 section!(Queue {
@@ -117,7 +126,6 @@ section!(Queue {
     poll_ms: u64,
     retry_base_ms: u64,
     max_tickets: usize,
-    keep_jobs_days: i64,
 });
 section!(Sending {
     chunk_recipients: i64,
@@ -136,6 +144,8 @@ section!(Sending {
     breaker: Breaker,
 });
 section!(Breaker { failures: usize, window_seconds: f64, pause_seconds: f64, longest_pause_seconds: f64, probe_seconds: f64 });
+section!(Retention { jobs_days: u32, attempts_days: u32, deliveries_days: u32, uploads_days: u32 });
+section!(Telemetry { otlp_endpoint: String, sample_ratio: f64, sentry_dsn: Secret });
 section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
 section!(Retry { first_seconds: f64, factor: f64, jitter: f64, longest_seconds: f64, expire_seconds: f64 });
 section!(Slowdown {
@@ -212,12 +222,17 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), String> {
+        let secrets = &self.secrets;
+        let single = |ring: &Secret| ring.expose().is_empty();
         let required = [
             ("database.url", &self.database.url),
             ("redis.url", &self.redis.url),
-            ("secrets.jwt_key", &self.secrets.jwt_key),
-            ("secrets.encryption_key", &self.secrets.encryption_key),
-            ("secrets.link_key", &self.secrets.link_key),
+            ("secrets.jwt_key", if single(&secrets.jwt_keys) { &secrets.jwt_key } else { &secrets.jwt_keys }),
+            (
+                "secrets.encryption_key",
+                if single(&secrets.encryption_keys) { &secrets.encryption_key } else { &secrets.encryption_keys },
+            ),
+            ("secrets.link_key", if single(&secrets.link_keys) { &secrets.link_key } else { &secrets.link_keys }),
         ];
         for (name, value) in required {
             if value.expose().is_empty() {
@@ -234,6 +249,9 @@ impl Settings {
         }
         if self.api.tls.certificate.is_empty() != self.api.tls.key.is_empty() {
             return Err("settings: api.tls.certificate and api.tls.key go together".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            return Err(format!("settings: telemetry.sample_ratio must be between 0 and 1, not {}", self.telemetry.sample_ratio));
         }
         if self.sending.look_ahead == 0 || self.sending.connections == 0 {
             return Err("settings: sending.look_ahead and connections must be at least 1".to_owned());
@@ -252,7 +270,8 @@ impl Settings {
     pub fn sample() -> Self {
         let key = "c2FtcGxlIGtleSBmb3IgdGVzdHMsIDMyIGJ5dGVzISE=".to_owned();
         let mut settings: Self = Figment::from(Toml::string(DEFAULTS)).extract().expect("the defaults are well-formed");
-        settings.secrets = Secrets { jwt_key: key.clone().into(), encryption_key: key.clone().into(), link_key: key.into() };
+        let secrets = &mut settings.secrets;
+        (secrets.jwt_key, secrets.encryption_key, secrets.link_key) = (key.clone().into(), key.clone().into(), key.into());
         settings
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt, stream};
 use object_store::{
     ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig, aws::AmazonS3Builder, buffered::BufWriter, local::LocalFileSystem,
@@ -125,6 +126,14 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Keys of the objects under `prefix` that were last written before `before`.
+    pub fn older_than(&self, prefix: &str, before: DateTime<Utc>) -> impl Stream<Item = Result<String, StoreError>> + use<> {
+        let listed = self.objects.list(Some(&Path::from(prefix)));
+        listed
+            .try_filter_map(move |object| async move { Ok((object.last_modified < before).then(|| object.location.to_string())) })
+            .err_into()
     }
 
     /// Removes an object; one that is not there is removed already.

@@ -17,6 +17,7 @@ use shared::{
         outcome,
     },
     settings::Settings,
+    telemetry::traces,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -117,6 +118,9 @@ impl Desk {
         metrics::histogram!("job_wait_seconds", "lane" => lane.name()).record(waited.as_secs_f64());
         let span =
             tracing::info_span!("job.run", job.id = %job.id, job.kind = %job.kind, job.epoch = job.lease_epoch, lane = %lane);
+        if let Some(trace) = &job.trace {
+            traces::follow(&span, trace);
+        }
         let timeout = self.registry.timeout(&job.kind).unwrap_or(Duration::from_secs(60));
         let context = Context {
             pool: self.pool.clone(),

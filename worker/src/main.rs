@@ -31,6 +31,10 @@ enum Command {
     Run,
     /// What does not move, per lane and destination, why, and what mends it. Works while Redis is down.
     Stuck(operate::Stuck),
+    /// Look at everything that a worker stands on: settings, PostgreSQL, Redis, clocks, disk, DNS, relays. Sends nothing.
+    ///
+    /// Ends with 1 where something will not do.
+    Doctor(operate::Doctor),
     /// Hold all sending back, over all workers, within 5 s. What is on the wire ends; nothing is lost.
     PauseSending(operate::PauseSending),
     /// Let sending go on where it was paused.
@@ -61,9 +65,12 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Doctor(doctor)) = &arguments.command {
+        return operate::doctor(Settings::load(), doctor).await;
+    }
     let settings = Settings::load().map_err(anyhow::Error::msg)?;
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => Box::pin(mochila_worker::process::run(settings, arguments.lanes)).await?,
+        Command::Run | Command::Doctor(_) => Box::pin(mochila_worker::process::run(settings, arguments.lanes)).await?,
         Command::Stuck(stuck) => operate::stuck(&settings, &stuck).await?,
         Command::PauseSending(pause) => operate::pause_sending(&settings, &pause).await?,
         Command::ResumeSending => operate::resume_sending(&settings).await?,

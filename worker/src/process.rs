@@ -120,7 +120,7 @@ impl Process {
 /// It could not be started.
 pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
-    shared::telemetry::init_logs(&settings.log).map_err(anyhow::Error::msg)?;
+    let telemetry = shared::telemetry::init(&settings, "mochila-worker").map_err(anyhow::Error::msg)?;
     let recorder = shared::telemetry::recorder().map_err(anyhow::Error::msg)?;
     scrape::announce();
     if settings.worker.measure_stages {
@@ -142,5 +142,6 @@ pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()
     }
     process.stop().await;
     scraper.abort();
+    telemetry.flush().await;
     Ok(())
 }

@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 14] = every! {
+    let lines: [(Duration, &str, Work); 17] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -51,6 +51,9 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         3600.0 s prune_jobs
         3600.0 s prune_accounts
         3600.0 s prune_idempotency_keys
+        3600.0 s prune_attempts
+        600.0 s prune_deliveries
+        3600.0 s prune_uploads
         3600.0 s forget_workers
     };
     let loops = lines.map(|(every, name, work)| {
@@ -132,17 +135,45 @@ async fn make_partitions(tools: Tools) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The moment before which rows are too old; `None`: they are kept for good.
+fn before(tools: &Tools, days: u32) -> Option<chrono::DateTime<chrono::Utc>> {
+    (days > 0).then(|| tools.clock.now() - chrono::TimeDelta::days(i64::from(days)))
+}
+
 async fn prune_jobs(tools: Tools) -> anyhow::Result<()> {
-    let pruned = prune::finished(&tools.pool, tools.settings.queue.keep_jobs_days).await?;
-    if pruned > 0 {
-        tracing::info!(jobs = pruned, "pruned finished jobs");
-    }
+    let Some(before) = before(&tools, tools.settings.retention.jobs_days) else { return Ok(()) };
+    pruned("jobs", prune::finished(&tools.pool, before).await?);
     Ok(())
 }
 
 async fn prune_idempotency_keys(tools: Tools) -> anyhow::Result<()> {
     shared::idempotency::keyed::prune(&tools.pool, tools.clock.now()).await?;
     Ok(())
+}
+
+async fn prune_attempts(tools: Tools) -> anyhow::Result<()> {
+    let Some(before) = before(&tools, tools.settings.retention.attempts_days) else { return Ok(()) };
+    pruned("attempts", prune::attempts(&tools.pool, before).await?);
+    Ok(())
+}
+
+async fn prune_deliveries(tools: Tools) -> anyhow::Result<()> {
+    let Some(before) = before(&tools, tools.settings.retention.deliveries_days) else { return Ok(()) };
+    pruned("deliveries", deliveries::retention::remove(&tools.pool, before).await?);
+    Ok(())
+}
+
+async fn prune_uploads(tools: Tools) -> anyhow::Result<()> {
+    let Some(before) = before(&tools, tools.settings.retention.uploads_days) else { return Ok(()) };
+    pruned("uploads", shared::imports::sweep::files(&tools.pool, &tools.store, before).await?);
+    pruned("orphaned objects", shared::imports::sweep::orphans(&tools.pool, &tools.store, "imports", before).await?);
+    Ok(())
+}
+
+fn pruned(what: &'static str, rows: u64) {
+    if rows > 0 {
+        tracing::info!(what, rows, "pruned what is older than the settings keep it");
+    }
 }
 
 async fn forget_workers(tools: Tools) -> anyhow::Result<()> {

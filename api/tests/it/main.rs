@@ -22,5 +22,6 @@ mod sending;
 mod sessions;
 mod shop;
 mod suppressions;
+mod telemetry;
 mod tls;
 mod unsubscribe;

@@ -2,10 +2,7 @@
 //! the session still holds, is asked of the tables each time.
 
 use aws_lc_rs::hmac;
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -14,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     error::{Error, Result},
+    keyring::{FIRST, Length, Ring},
     settings::Settings,
 };
 
@@ -42,8 +40,9 @@ pub struct Claimed {
 /// Issues and checks access tokens.
 #[derive(Clone)]
 pub struct Tokens {
+    header: Header,
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    decoding: Vec<(String, DecodingKey)>,
     validation: Validation,
     succession: hmac::Key,
     clock: Clock,
@@ -51,29 +50,29 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Signs with `secrets.jwt_key`.
+    /// Signs with the first of `secrets.jwt_keys`, whose id stands in the token, and checks with each of them; `secrets.jwt_key` is the one
+    /// that tokens without an id are signed with.
     ///
     /// # Errors
-    /// A sentence: the key is not base64 of 32 bytes or more.
+    /// A sentence: a key is not base64 of 32 bytes or more.
     pub fn new(settings: &Settings, clock: Clock) -> Result<Self, String> {
-        let key = STANDARD
-            .decode(settings.secrets.jwt_key.expose())
-            .map_err(|error| format!("settings: secrets.jwt_key is not base64: {error}"))?;
-        if key.len() < 32 {
-            return Err(format!("settings: secrets.jwt_key has {} bytes, it needs 32", key.len()));
-        }
+        let secrets = &settings.secrets;
+        let ring = Ring::read("jwt_key", &secrets.jwt_keys, &secrets.jwt_key, Length::AtLeast(32))?;
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some(ring.active().id.clone()).filter(|id| id != FIRST);
         let mut validation = Validation::new(Algorithm::HS256);
         validation.algorithms = vec![Algorithm::HS256];
         // Times are compared below, with the clock that tests can move.
         validation.validate_exp = false;
         validation.required_spec_claims = ["exp".to_owned(), "sub".to_owned()].into();
         Ok(Self {
-            encoding: EncodingKey::from_secret(&key),
-            decoding: DecodingKey::from_secret(&key),
+            header,
+            encoding: EncodingKey::from_secret(&ring.active().bytes),
+            decoding: ring.keys().iter().map(|key| (key.id.clone(), DecodingKey::from_secret(&key.bytes))).collect(),
             validation,
             succession: hmac::Key::new(
                 hmac::HMAC_SHA256,
-                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), SUCCESSION).as_ref(),
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &ring.active().bytes), SUCCESSION).as_ref(),
             ),
             clock,
             lifetime: TimeDelta::seconds(settings.auth.access_token_seconds),
@@ -93,7 +92,7 @@ impl Tokens {
     pub fn issue(&self, user_id: Uuid, session_id: Uuid) -> Result<String> {
         let now = self.clock.now();
         let claims = Claims { sub: user_id, sid: session_id, iat: now.timestamp(), exp: (now + self.lifetime).timestamp() };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Error::internal)
+        jsonwebtoken::encode(&self.header, &claims, &self.encoding).map_err(Error::internal)
     }
 
     /// The refresh token that takes the place of this one. It can be made again as long as somebody shows the old one, so that it need
@@ -108,9 +107,11 @@ impl Tokens {
     /// # Errors
     /// [`Error::Unauthorized`]: malformed, not signed by us with HS256, expired, or issued in the future.
     pub fn check(&self, token: &str) -> Result<Claimed> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| Error::Unauthorized("the access token is not valid"))?
-            .claims;
+        const REFUSED: Error = Error::Unauthorized("the access token is not valid");
+        let named = jsonwebtoken::decode_header(token).map_err(|_| REFUSED)?.kid;
+        let id = named.as_deref().unwrap_or(FIRST);
+        let (_, key) = self.decoding.iter().find(|(known, _)| known == id).ok_or(REFUSED)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| REFUSED)?.claims;
         let now = self.clock.now();
         let expired = moment(claims.exp).is_none_or(|expires_at| expires_at <= now);
         if expired {
@@ -129,6 +130,8 @@ fn moment(seconds: i64) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
 
     fn tokens() -> (Tokens, Clock) {
@@ -178,10 +181,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_until_its_key_is_taken_out_of_the_ring() {
+        let clock = Clock::fixed("2026-01-15T12:00:00Z".parse().expect("a date"));
+        let user = Uuid::now_v7();
+        let single = Settings::sample();
+        let mut rotated = single.clone();
+        rotated.secrets.jwt_keys = format!("2026b:{}", STANDARD.encode([7; 32])).into();
+        let mut over = rotated.clone();
+        over.secrets.jwt_key = String::new().into();
+        let [single, rotated, over] = [single, rotated, over].map(|settings| Tokens::new(&settings, clock.clone()).expect("keys"));
+        let (old, new) =
+            (single.issue(user, Uuid::now_v7()).expect("a token"), rotated.issue(user, Uuid::now_v7()).expect("a token"));
+        assert_eq!(jsonwebtoken::decode_header(&old).expect("a header").kid, None);
+        assert_eq!(jsonwebtoken::decode_header(&new).expect("a header").kid.as_deref(), Some("2026b"));
+        let good = |tokens: &Tokens| [tokens.check(&old).is_ok(), tokens.check(&new).is_ok()];
+        assert_eq!([good(&single), good(&rotated), good(&over)], [[true, false], [true, true], [false, true]]);
+    }
+
+    #[test]
     fn a_short_key_is_refused_at_the_start() {
         let mut settings = Settings::sample();
         settings.secrets.jwt_key = "c2hvcnQ=".to_owned().into();
         let error = Tokens::new(&settings, Clock::system()).err();
-        assert_eq!(error.as_deref(), Some("settings: secrets.jwt_key has 5 bytes, it needs 32"));
+        assert_eq!(error.as_deref(), Some("settings: secrets.jwt_key is 5 bytes, less than 32"));
     }
 }

@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
+    deliveries::settled,
     error::Result,
     queue::claim::{self, Lease},
 };
@@ -42,7 +43,7 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<i64
         .bind(campaign_id)
         .execute(&mut *transaction)
         .await?;
-    sqlx::query(
+    let cancelled: i64 = sqlx::query_scalar(
         "WITH open AS (
              SELECT c.* FROM chunks c JOIN campaigns campaign ON campaign.id = c.campaign_id AND campaign.state = 'cancelled'
              WHERE c.campaign_id = $1 AND c.finished_at IS NULL ORDER BY c.id LIMIT 100 FOR NO KEY UPDATE OF c),
@@ -53,19 +54,21 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<i64
              ORDER BY u.id, open.id
              ON CONFLICT (campaign_id, contact_id) DO UPDATE SET state = 'cancelled', reason = 'cancelled', next_attempt_at = NULL,
                  updated_at = now()
-             WHERE d.state = 'deferred'),
+             WHERE d.state = 'deferred' RETURNING 1),
          stopped AS (
              UPDATE jobs j SET state = 'cancelled', finished_at = now(), updated_at = now()
-             FROM open WHERE j.id = open.id AND j.state IN ('scheduled', 'queued'))
-         UPDATE chunks c SET finished_at = now(), updated_at = now() FROM open WHERE c.id = open.id",
+             FROM open WHERE j.id = open.id AND j.state IN ('scheduled', 'queued')),
+         closed AS (UPDATE chunks c SET finished_at = now(), updated_at = now() FROM open WHERE c.id = open.id)
+         SELECT count(*) FROM rows",
     )
     .bind(campaign_id)
-    .execute(&mut *transaction)
+    .fetch_one(&mut *transaction)
     .await?;
     let left = sqlx::query_scalar("SELECT count(*) FROM chunks WHERE campaign_id = $1 AND finished_at IS NULL")
         .bind(campaign_id)
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
+    settled::count("cancelled", cancelled.unsigned_abs());
     Ok(left)
 }

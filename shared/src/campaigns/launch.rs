@@ -11,6 +11,7 @@ use crate::{
         payload::Job,
     },
     settings::Sending,
+    telemetry::traces,
 };
 
 /// Where a launch stands after a slice.
@@ -71,10 +72,10 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid, settings: &Se
              INSERT INTO chunks (id, campaign_id, destination, contact_ids) SELECT id, $1, destination, contact_ids FROM parts),
          enqueued AS (
              INSERT INTO jobs (id, workspace_id, kind, lane, flow, campaign_id, destination, cost, state, payload, max_attempts,
-                               parent_id, progress_total)
+                               parent_id, progress_total, trace)
              SELECT parts.id, campaign.workspace_id, $5, $6, 'campaign ' || campaign.id, campaign.id, parts.destination,
                     cardinality(parts.contact_ids), 'queued', jsonb_build_object('chunk_id', parts.id), $7, $8,
-                    cardinality(parts.contact_ids)
+                    cardinality(parts.contact_ids), $9
              FROM parts CROSS JOIN campaign),
          -- max(uuid) is not there before PostgreSQL 18.
          last AS (SELECT contact_id FROM slice ORDER BY contact_id DESC LIMIT 1),
@@ -95,6 +96,7 @@ pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid, settings: &Se
     .bind(SendChunk::LANE.name())
     .bind(SendChunk::ATTEMPTS)
     .bind(lease.job_id)
+    .bind(traces::traceparent())
     .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;

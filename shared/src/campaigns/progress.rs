@@ -177,12 +177,17 @@ pub async fn counted(pool: &PgPool, campaign_id: Uuid) -> Result<Option<(Uuid, P
          shown AS (
              SELECT domain, rows, accepted, bounced, failed, suppressed, cancelled, unknown, deferred, in_flight
              FROM domains WHERE domain <> '' ORDER BY rows - accepted DESC, rows DESC, domain LIMIT 20)
-         SELECT c.workspace_id, c.state, c.audience, t.accepted, t.bounced, t.failed, t.suppressed, t.cancelled, t.unknown,
-                t.deferred, coalesce(c.audience, c.launch_counted) - t.rows AS pending, t.in_flight,
+         SELECT c.workspace_id, c.state, c.audience, t.accepted + coalesce(r.accepted, 0) AS accepted,
+                t.bounced + coalesce(r.bounced, 0) AS bounced, t.failed + coalesce(r.failed, 0) AS failed,
+                t.suppressed + coalesce(r.suppressed, 0) AS suppressed, t.cancelled + coalesce(r.cancelled, 0) AS cancelled,
+                t.unknown + coalesce(r.unknown, 0) AS unknown, t.deferred,
+                coalesce(c.audience, c.launch_counted) - t.rows
+                    - coalesce(r.accepted + r.bounced + r.failed + r.suppressed + r.cancelled + r.unknown, 0) AS pending, t.in_flight,
                 t.recent / greatest(1, least(10, extract(epoch FROM now() - c.launched_at)::double precision)) AS rate_per_second,
                 (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'rows' ORDER BY s.rows - s.accepted DESC, s.rows DESC, s.domain), '[]')
                  FROM shown s) AS destinations
-         FROM campaigns c CROSS JOIN total t WHERE c.id = $1 AND c.deleted_at IS NULL",
+         FROM campaigns c CROSS JOIN total t LEFT JOIN delivery_tallies r ON r.campaign_id = c.id
+         WHERE c.id = $1 AND c.deleted_at IS NULL",
     )
     .bind(campaign_id)
     .fetch_optional(pool)

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::settled;
 use crate::error::{Error, Result};
 
 /// A chunk.
@@ -82,7 +83,7 @@ pub async fn waiting(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: 
 }
 
 async fn suppress_deleted(connection: &mut PgConnection, chunk: &Chunk, lease_epoch: i64, contact_ids: Vec<Uuid>) -> Result<()> {
-    sqlx::query(
+    let suppressed = sqlx::query(
         "INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
          SELECT $1, u.id, $2, $3, 0, 'suppressed', '', '', 'deleted' FROM unnest($4::uuid[]) AS u (id) ORDER BY u.id
          ON CONFLICT (campaign_id, contact_id) DO UPDATE SET state = 'suppressed', reason = 'deleted', updated_at = now()
@@ -94,6 +95,7 @@ async fn suppress_deleted(connection: &mut PgConnection, chunk: &Chunk, lease_ep
     .bind(contact_ids)
     .execute(connection)
     .await?;
+    settled::count("suppressed", suppressed.rows_affected());
     Ok(())
 }
 
@@ -135,9 +137,10 @@ pub async fn settle_orphans(pool: &PgPool) -> Result<u64> {
     )
     .fetch_all(&mut *transaction)
     .await?;
+    let mut ended = Vec::new();
     for (chunk_id, campaign_id, cancelled) in &orphans {
         let (state, reason) = if *cancelled { ("cancelled", "cancelled") } else { ("failed", "internal") };
-        sqlx::query(
+        let states: Vec<String> = sqlx::query_scalar(
             "INSERT INTO deliveries AS d (campaign_id, contact_id, chunk_id, lease_epoch, attempt_id, state, recipient, domain, reason)
              SELECT $2, u.id, c.id, 0, 0, $3, coalesce(contact.email, ''), coalesce(contact.domain, ''), $4
              FROM chunks c CROSS JOIN unnest(c.contact_ids) AS u (id) LEFT JOIN contacts contact ON contact.id = u.id
@@ -145,19 +148,24 @@ pub async fn settle_orphans(pool: &PgPool) -> Result<u64> {
              ON CONFLICT (campaign_id, contact_id) DO UPDATE SET
                  state = CASE WHEN d.state = 'sending' THEN 'unknown' ELSE excluded.state END,
                  reason = CASE WHEN d.state = 'sending' THEN 'in doubt' ELSE excluded.reason END, updated_at = now()
-             WHERE d.chunk_id = excluded.chunk_id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))",
+             WHERE d.chunk_id = excluded.chunk_id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))
+             RETURNING d.state",
         )
         .bind(chunk_id)
         .bind(campaign_id)
         .bind(state)
         .bind(reason)
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
+        let doubted = states.iter().filter(|state| *state == "unknown").count() as u64;
+        ended.push(("unknown", doubted));
+        ended.push((state, states.len() as u64 - doubted));
         sqlx::query("UPDATE chunks SET finished_at = now(), updated_at = now() WHERE id = $1")
             .bind(chunk_id)
             .execute(&mut *transaction)
             .await?;
     }
     transaction.commit().await?;
+    ended.into_iter().for_each(|(state, recipients)| settled::count(state, recipients));
     Ok(orphans.len() as u64)
 }

@@ -4,7 +4,7 @@
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::chunk::Chunk;
+use super::{chunk::Chunk, settled};
 use crate::{error::Result, queue::claim::Lease};
 
 /// Puts in doubt what earlier runs of this chunk left in flight. Answers how many.
@@ -38,6 +38,7 @@ pub async fn earlier_runs(pool: &PgPool, chunk: &Chunk, lease: Lease) -> Result<
     .execute(pool)
     .await?
     .rows_affected();
+    settled::count("unknown", doubted);
     Ok(doubted)
 }
 
@@ -56,5 +57,6 @@ pub async fn left_over(pool: &PgPool, campaign_id: Uuid, older_than_seconds: f64
     .execute(pool)
     .await?
     .rows_affected();
+    settled::count("unknown", doubted);
     Ok(doubted)
 }

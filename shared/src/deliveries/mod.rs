@@ -2,7 +2,7 @@
 //!
 //! [`ledger`] is the heart: admission before a message starts, the outcome after. [`chunk`] is what one job carries, [`doubt`] settles what
 //! a dead process left behind, [`sweep`] brings deferred recipients round again, [`retry`] is a person's second try, [`tally`] counts,
-//! [`listing`] shows.
+//! [`listing`] shows, [`retention`] ends it; [`settled`] is the metric of what ends away from the wire.
 //! [`reply`] says what a server's answer means. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions;
 //! [`limits`] is an operator's side of it, [`provider`] the class that figures put it in.
 
@@ -16,6 +16,8 @@ pub mod partition;
 pub mod payload;
 pub mod provider;
 pub mod reply;
+pub mod retention;
 pub mod retry;
+pub mod settled;
 pub mod sweep;
 pub mod tally;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::payload::SendChunk;
+use super::{payload::SendChunk, settled};
 use crate::{error::Result, queue::payload::Job, settings::Sending};
 
 /// What a sweep did.
@@ -47,9 +47,13 @@ pub async fn deferred(pool: &PgPool, settings: &Sending) -> Result<Swept> {
     .await?;
     for (campaign_id, cancelled) in campaigns {
         if cancelled {
-            swept.cancelled += cancel(pool, campaign_id).await?;
+            let ended = cancel(pool, campaign_id).await?;
+            settled::count("cancelled", ended);
+            swept.cancelled += ended;
         } else {
-            swept.expired += expire(pool, campaign_id, settings.retry.expire_seconds).await?;
+            let ended = expire(pool, campaign_id, settings.retry.expire_seconds).await?;
+            settled::count("failed", ended);
+            swept.expired += ended;
             swept.due += gather(pool, campaign_id, settings).await?;
         }
     }

@@ -1,4 +1,5 @@
-//! Counting a campaign: always the rows themselves, in one snapshot, so that the sum cannot drift.
+//! Counting a campaign: always the rows themselves, in one snapshot, so that the sum cannot drift; with those that retention has removed,
+//! which it counted in the transaction that removed them.
 
 use serde::Serialize;
 use sqlx::{FromRow, PgPool};
@@ -53,9 +54,12 @@ impl Tally {
 /// [`Error::NotFound`], or the database failed.
 pub async fn count(pool: &PgPool, campaign_id: Uuid) -> Result<Tally> {
     sqlx::query_as(
-        "SELECT c.audience, t.accepted, t.bounced, t.failed, t.suppressed, t.cancelled, t.unknown, t.deferred,
-                coalesce(c.audience, c.launch_counted) - t.rows AS pending, t.in_flight
-         FROM campaigns c CROSS JOIN LATERAL (
+        "SELECT c.audience, t.accepted + coalesce(r.accepted, 0) AS accepted, t.bounced + coalesce(r.bounced, 0) AS bounced,
+                t.failed + coalesce(r.failed, 0) AS failed, t.suppressed + coalesce(r.suppressed, 0) AS suppressed,
+                t.cancelled + coalesce(r.cancelled, 0) AS cancelled, t.unknown + coalesce(r.unknown, 0) AS unknown, t.deferred,
+                coalesce(c.audience, c.launch_counted) - t.rows
+                    - coalesce(r.accepted + r.bounced + r.failed + r.suppressed + r.cancelled + r.unknown, 0) AS pending, t.in_flight
+         FROM campaigns c LEFT JOIN delivery_tallies r ON r.campaign_id = c.id CROSS JOIN LATERAL (
              SELECT count(*) AS rows,
                  count(*) FILTER (WHERE state = 'accepted') AS accepted, count(*) FILTER (WHERE state = 'bounced') AS bounced,
                  count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'suppressed') AS suppressed,

@@ -1,7 +1,9 @@
 //! Housekeeping: uploads that never finished, and imports whose job ended without them.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -49,6 +51,55 @@ pub async fn remove(pool: &PgPool, store: &Store, id: Uuid) -> Result<bool> {
     sqlx::query("DELETE FROM imports WHERE id = $1").bind(id).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// Removes the files of imports that ended before `before`; rows and figures stay. Each object goes before its row says so: a process
+/// that dies in between removes it again, which is nothing. Answers how many.
+///
+/// # Errors
+/// The database failed. A store that fails leaves its files to the next sweep.
+pub async fn files(pool: &PgPool, store: &Store, before: DateTime<Utc>) -> Result<u64> {
+    let old: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, object_key FROM imports WHERE finished_at < $1 AND object_removed_at IS NULL ORDER BY finished_at LIMIT $2",
+    )
+    .bind(before)
+    .bind(SLICE)
+    .fetch_all(pool)
+    .await?;
+    let mut removed = 0;
+    for (id, key) in old {
+        if let Err(error) = store.delete(&key).await {
+            tracing::warn!(%error, import.id = %id, "an old upload could not be removed");
+            continue;
+        }
+        let told = sqlx::query("UPDATE imports SET object_removed_at = now() WHERE id = $1 AND object_removed_at IS NULL").bind(id);
+        removed += told.execute(pool).await?.rows_affected();
+    }
+    Ok(removed)
+}
+
+/// Removes objects under `prefix` that were last written before `before` and that no import names: the leftovers of a row that is gone.
+/// Answers how many.
+///
+/// # Errors
+/// The database or the store failed.
+pub async fn orphans(pool: &PgPool, store: &Store, prefix: &str, before: DateTime<Utc>) -> Result<u64> {
+    let mut removed = 0;
+    let mut keys = pin!(store.older_than(prefix, before).chunks(SLICE.unsigned_abs() as usize));
+    while let Some(slice) = keys.next().await {
+        let slice: Vec<String> = slice.into_iter().collect::<Result<_, _>>()?;
+        let orphans: Vec<String> = sqlx::query_scalar(
+            "SELECT key FROM unnest($1::text[]) AS u (key) WHERE NOT EXISTS (SELECT 1 FROM imports i WHERE i.object_key = u.key)",
+        )
+        .bind(&slice)
+        .fetch_all(pool)
+        .await?;
+        for key in orphans {
+            store.delete(&key).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Ends the imports whose job is over although they are not: cancelled as a job, dead, failed, or pruned. Answers how many.

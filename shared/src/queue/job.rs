@@ -6,7 +6,10 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::payload::Job as Payload;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    telemetry::traces,
+};
 
 /// A row of `jobs`.
 #[derive(Clone, Debug, FromRow)]
@@ -73,9 +76,9 @@ pub async fn enqueue<P: Payload>(connection: &mut PgConnection, payload: &P, opt
     let flow = if options.flow.is_empty() { P::NAME.to_owned() } else { options.flow };
     let inserted: Option<Uuid> = sqlx::query_scalar(
         "INSERT INTO jobs (id, workspace_id, kind, lane, flow, campaign_id, destination, priority, cost, state, run_at, payload,
-                           max_attempts, unique_key, parent_id, progress_total)
+                           max_attempts, unique_key, parent_id, progress_total, trace)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, greatest($9, 1), CASE WHEN $10 > now() THEN 'scheduled' ELSE 'queued' END,
-                 coalesce($10, now()), $11, $12, $13, $14, $15)
+                 coalesce($10, now()), $11, $12, $13, $14, $15, $16)
          ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running')
          DO NOTHING RETURNING id",
     )
@@ -94,6 +97,7 @@ pub async fn enqueue<P: Payload>(connection: &mut PgConnection, payload: &P, opt
     .bind(&options.unique_key)
     .bind(options.parent_id)
     .bind(options.progress_total)
+    .bind(traces::traceparent())
     .fetch_optional(&mut *connection)
     .await?;
     if let Some(id) = inserted {

@@ -60,6 +60,15 @@ pub async fn all(pool: &PgPool, vault: &Vault) -> Result<Vec<Usable>> {
     Ok(usable)
 }
 
+/// How many routes are not disabled.
+///
+/// # Errors
+/// The database failed.
+pub async fn active(pool: &PgPool) -> Result<usize> {
+    let active: i64 = sqlx::query_scalar("SELECT count(*) FROM routes WHERE disabled_at IS NULL").fetch_one(pool).await?;
+    Ok(usize::try_from(active).unwrap_or(0))
+}
+
 fn open(row: Row, vault: &Vault) -> Result<Usable> {
     let url = url::Url::parse(&row.url).map_err(Error::internal)?;
     let password = match row.password_sealed {

@@ -3,9 +3,11 @@
 
 mod architecture;
 mod fairness;
+mod keys;
 mod ledger;
 mod membership;
 mod operations;
 mod queue;
+mod retention;
 mod retry;
 mod route_health;

@@ -46,7 +46,9 @@ pub struct Road {
 }
 
 impl Road {
-    fn new(route: Usable) -> Option<Self> {
+    /// The route, unless it cannot be used.
+    #[must_use]
+    pub fn new(route: Usable) -> Option<Self> {
         let tls = route.tls.parse().inspect_err(|error| tracing::error!(route.name, error, "a route cannot be used")).ok()?;
         Some(Self {
             id: route.id,

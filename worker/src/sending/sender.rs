@@ -15,6 +15,7 @@ use shared::{
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -176,6 +177,11 @@ impl Attempt<'_, '_> {
             if let Some(wait) = self.pay(wire).await {
                 return self.release(wire, wait, lives);
             }
+            let span = if self.turn.traced {
+                tracing::info_span!("smtp.send", route = wire.road.name, attempt = self.admitted.attempts)
+            } else {
+                tracing::Span::none()
+            };
             let opened = tokio::select! {
                 opened = stages::of(Stage::Smtp, self.turn.post.wires.open(wire)) => opened,
                 () = self.turn.post.abandon.cancelled() => break,
@@ -198,8 +204,9 @@ impl Attempt<'_, '_> {
                 break;
             }
             let begun = Instant::now();
+            let sending = session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer).instrument(span);
             let sent = tokio::select! {
-                sent = stages::of(Stage::Smtp, session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer)) => Some(sent),
+                sent = stages::of(Stage::Smtp, sending) => Some(sent),
                 () = self.turn.post.abandon.cancelled() => None,
             };
             let Some(sent) = sent else {

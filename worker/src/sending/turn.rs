@@ -17,6 +17,7 @@ use shared::{
         destination::Destination,
         ledger::Postponed,
     },
+    telemetry::traces,
 };
 use uuid::Uuid;
 
@@ -87,6 +88,8 @@ pub struct Turn<'a> {
     pub standing: &'a Standing,
     /// Its messages.
     pub composer: Composer,
+    /// Whether each message has a span of its own: only in a trace that is sent, since there are thousands a second.
+    pub traced: bool,
     queue: Mutex<VecDeque<Recipient>>,
     postponed: Mutex<Vec<(Postponed, Duration)>>,
     halt: Mutex<Option<Halt>>,
@@ -118,6 +121,7 @@ impl<'a> Turn<'a> {
             chunk,
             standing,
             composer,
+            traced: traces::is_sampled(),
             postponed: Mutex::default(),
             halt: Mutex::new(None),
             done: AtomicI64::new(i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0)),

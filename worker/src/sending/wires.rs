@@ -88,16 +88,6 @@ impl Wires {
     pub fn new(settings: &Settings, leases: Leases, health: Arc<Health>) -> Self {
         let sending = &settings.sending;
         let slots = settings.worker.slots.get("bulk").copied().unwrap_or(1).max(1);
-        let hello_name = if sending.hello_name.is_empty() {
-            match settings.api.public_url.host() {
-                Some(url::Host::Domain(domain)) => domain.to_owned(),
-                Some(url::Host::Ipv4(address)) => format!("[{address}]"),
-                Some(url::Host::Ipv6(address)) => format!("[IPv6:{address}]"),
-                None => "localhost".to_owned(),
-            }
-        } else {
-            sending.hello_name.clone()
-        };
         Self {
             leases,
             places: Arc::new(Semaphore::new(sending.connections)),
@@ -105,7 +95,7 @@ impl Wires {
             look_ahead: sending.look_ahead,
             messages_per_connection: sending.messages_per_connection,
             idle: Duration::from_secs(sending.idle_seconds),
-            hello_name,
+            hello_name: hello_name(settings),
             timeouts: sending.timeouts.clone(),
             waiting: Mutex::default(),
             health,
@@ -278,6 +268,20 @@ impl Wires {
             hello_name: self.hello_name.clone(),
             timeouts: self.timeouts.clone(),
         }
+    }
+}
+
+/// What we call ourselves: the settings' name, or the host of our public address.
+#[must_use]
+pub fn hello_name(settings: &Settings) -> String {
+    if !settings.sending.hello_name.is_empty() {
+        return settings.sending.hello_name.clone();
+    }
+    match settings.api.public_url.host() {
+        Some(url::Host::Domain(domain)) => domain.to_owned(),
+        Some(url::Host::Ipv4(address)) => format!("[{address}]"),
+        Some(url::Host::Ipv6(address)) => format!("[IPv6:{address}]"),
+        None => "localhost".to_owned(),
     }
 }
 

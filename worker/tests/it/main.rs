@@ -1,5 +1,6 @@
 //! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
 
+mod doctor;
 mod house;
 mod ledger;
 mod members;
@@ -8,3 +9,4 @@ mod relay;
 mod routes;
 mod sending;
 mod session;
+mod telemetry;
