@@ -1,10 +1,8 @@
 //! Campaigns: write them, send them, look how far they are.
 
 use axum::{
-    Router,
     extract::State,
     http::{HeaderName, StatusCode, header},
-    routing::{get, post},
 };
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,6 +20,8 @@ use shared::{
     page::{Page, PageRequest},
     queue::lane::Lane,
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::routes::present;
@@ -30,45 +30,55 @@ use crate::{
     error::ApiResult,
     extract::{Json, Path, Query},
     front::etags::{IfMatch, Tagged},
+    openapi::words,
     state::AppState,
 };
 
 /// `/campaigns`, without their deliveries.
-pub fn router() -> Router<AppState> {
-    Router::new()
-        .route("/campaigns", get(page).post(create))
-        .route("/campaigns/{id}", get(one).patch(change).delete(remove))
-        .route("/campaigns/{id}/send", post(send))
-        .route("/campaigns/{id}/pause", post(pause))
-        .route("/campaigns/{id}/resume", post(resume))
-        .route("/campaigns/{id}/cancel", post(cancel))
-        .route("/campaigns/{id}/retry-failed", post(retry_failed))
-        .route("/campaigns/{id}/resend-unknown", post(resend_unknown))
-        .route("/campaigns/{id}/preview", post(show))
-        .route("/campaigns/{id}/test", post(test))
-        .route("/campaigns/{id}/progress", get(how_far))
-        .route("/campaigns/{id}/recipients", get(to_whom))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(page, create))
+        .routes(routes!(one, change, remove))
+        .routes(routes!(send))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(cancel))
+        .routes(routes!(retry_failed))
+        .routes(routes!(resend_unknown))
+        .routes(routes!(show))
+        .routes(routes!(test))
+        .routes(routes!(how_far))
+        .routes(routes!(to_whom))
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Sender)]
 struct From {
+    /// Without control characters.
     #[serde(default)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "The Shop")]
     name: String,
+    #[schema(format = "idn-email", min_length = 3, max_length = 254, example = "news@shop.example.com")]
     email: String,
 }
 
 /// A campaign as a list tells it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CampaignSummary)]
 struct Summary {
     id: Uuid,
     workspace_id: Uuid,
+    #[schema(example = "Spring sale")]
     name: String,
+    #[schema(example = "{{ contact.name }}, spring is here")]
     subject: String,
     from: From,
     list_ids: Vec<Uuid>,
     route_id: Option<Uuid>,
     state: CampaignState,
+    /// How many it goes to; null until the launch has counted them.
+    #[schema(minimum = 0, example = 2400)]
     audience: Option<i64>,
     scheduled_at: Option<DateTime<Utc>>,
     launched_at: Option<DateTime<Utc>>,
@@ -78,11 +88,15 @@ struct Summary {
 }
 
 /// A campaign as it is told: with what it says.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Campaign)]
 struct CampaignBody {
     #[serde(flatten)]
     summary: Summary,
+    #[schema(example = "<p>Hi {{ contact.name }}</p><p><a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>")]
     html: String,
+    /// Null: derived from the HTML.
+    #[schema(example = "Hi {{ contact.name }}\n\nUnsubscribe: {{ unsubscribe_url }}")]
     text: Option<String>,
 }
 
@@ -114,19 +128,34 @@ impl std::convert::From<Campaign> for CampaignBody {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewCampaign)]
 struct NewBody {
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Spring sale")]
     name: String,
+    /// A template.
+    #[schema(min_length = 1, max_length = 998, example = "{{ contact.name }}, spring is here")]
     subject: String,
     from: From,
+    /// A template that shows `unsubscribe_url`.
+    #[schema(min_length = 1, example = "<p>Hi {{ contact.name }}</p><p><a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>")]
     html: String,
+    /// A template; absent or null: derived from the HTML.
+    #[schema(example = "Hi {{ contact.name }}\n\nUnsubscribe: {{ unsubscribe_url }}")]
     text: Option<String>,
+    /// To whom.
+    #[schema(min_items = 1)]
     list_ids: Vec<Uuid>,
+    /// Absent or null: whichever route there is, by weight and health.
     route_id: Option<Uuid>,
+    /// When `send` lets it go; absent or null: at once.
     scheduled_at: Option<DateTime<Utc>>,
 }
 
+/// Write a campaign
+#[utoipa::path(post, path = "/campaigns", operation_id = "create_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 201, description = "The campaign, a draft", body = CampaignBody)))]
 async fn create(
     State(state): State<AppState>,
     caller: Editor,
@@ -141,18 +170,26 @@ async fn create(
     Ok((StatusCode::CREATED, Json(created.into())))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct CampaignsQuery {
     page: Option<i64>,
     limit: Option<i64>,
+    /// Part of the name or the subject.
     #[serde(default)]
     search: String,
+    /// In this state.
     state: Option<CampaignState>,
+    /// Made on this day or later (UTC).
     date_from: Option<NaiveDate>,
+    /// Made on this day or earlier (UTC).
     date_to: Option<NaiveDate>,
 }
 
+/// The workspace's campaigns
+#[utoipa::path(get, path = "/campaigns", operation_id = "list_campaigns", tag = "campaigns", security(("bearer" = ["viewer"])),
+    params(CampaignsQuery), responses((status = 200, description = "A page of campaigns", body = Page<Summary>)))]
 async fn page(
     State(state): State<AppState>,
     caller: Caller,
@@ -168,35 +205,58 @@ async fn page(
     Ok(Json(campaign::page(&state.pool, caller.scope, &filter, request).await?.map(Summary::from)))
 }
 
+/// One campaign
+#[utoipa::path(get, path = "/campaigns/{id}", operation_id = "get_campaign", tag = "campaigns", security(("bearer" = ["viewer"])),
+    responses((status = 200, description = "The campaign", body = CampaignBody)))]
 async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<CampaignBody>> {
     let campaign = campaign::find(&state.pool, caller.scope, id).await?;
     Ok(Tagged(campaign.updated_at, campaign.into()))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SenderChange)]
 struct FromChange {
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "The Shop")]
     name: Option<String>,
+    #[schema(format = "idn-email", min_length = 3, max_length = 254, example = "news@shop.example.com")]
     email: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CampaignChange)]
 struct ChangeBody {
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Spring sale")]
     name: Option<String>,
+    #[schema(min_length = 1, max_length = 998, example = "{{ contact.name }}, spring is here")]
     subject: Option<String>,
     #[serde(default)]
     from: FromChange,
+    #[schema(min_length = 1, example = "<p>Hi {{ contact.name }}</p><p><a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>")]
     html: Option<String>,
+    /// Null: derived from the HTML.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, example = "Hi {{ contact.name }}\n\nUnsubscribe: {{ unsubscribe_url }}")]
     text: Option<Option<String>>,
+    #[schema(min_items = 1)]
     list_ids: Option<Vec<Uuid>>,
+    /// Null: whichever route there is.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Uuid>)]
     route_id: Option<Option<Uuid>>,
+    /// Null: at once.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<DateTime<Utc>>)]
     scheduled_at: Option<Option<DateTime<Utc>>>,
 }
 
+/// Change a draft
+///
+/// What is absent stays as it is.
+#[utoipa::path(patch, path = "/campaigns/{id}", operation_id = "update_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 200, description = "The campaign", body = CampaignBody),
+              (status = 409, description = "the campaign is sending")))]
 async fn change(
     State(state): State<AppState>,
     caller: Editor,
@@ -214,6 +274,9 @@ async fn change(
     Ok(Tagged(changed.updated_at, changed.into()))
 }
 
+/// Remove a campaign
+#[utoipa::path(delete, path = "/campaigns/{id}", operation_id = "delete_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 204, description = "It is gone"), (status = 409, description = "the campaign is sending")))]
 async fn remove(
     State(state): State<AppState>,
     caller: Editor,
@@ -227,10 +290,12 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CampaignMoved)]
 struct MovedBody {
     id: Uuid,
     state: CampaignState,
+    /// The job that does the rest; null where nothing is left to do.
     job_id: Option<Uuid>,
 }
 
@@ -268,37 +333,68 @@ async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Move) -> Api
     Ok(accepted(moved))
 }
 
+/// Send a campaign
+///
+/// The audience is who is subscribed to its lists now.
+#[utoipa::path(post, path = "/campaigns/{id}/send", operation_id = "send_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "It is on its way, or waits for its time", body = MovedBody), (status = 409, description = "the campaign is not a draft")))]
 async fn send(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Send).await
 }
 
+/// Pause a campaign
+///
+/// No new message is started 5 seconds later.
+#[utoipa::path(post, path = "/campaigns/{id}/pause", operation_id = "pause_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "It is held back", body = MovedBody), (status = 409, description = "the campaign is not sending")))]
 async fn pause(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Pause).await
 }
 
+/// Resume a paused campaign
+#[utoipa::path(post, path = "/campaigns/{id}/resume", operation_id = "resume_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "It goes on", body = MovedBody), (status = 409, description = "the campaign is not paused")))]
 async fn resume(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Resume).await
 }
 
+/// Cancel a campaign
+///
+/// Whoever was not written to is counted as cancelled.
+#[utoipa::path(post, path = "/campaigns/{id}/cancel", operation_id = "cancel_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "It is over", body = MovedBody), (status = 409, description = "the campaign is finished")))]
 async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::Cancel).await
 }
 
+/// Try again those who failed
+#[utoipa::path(post, path = "/campaigns/{id}/retry-failed", operation_id = "retry_failed", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "They are tried again", body = MovedBody), (status = 409, description = "the campaign is not over")))]
 async fn retry_failed(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::RetryFailed).await
 }
 
+/// Send again to those in doubt
+///
+/// Some of them may have the mail already: that is why a person decides.
+#[utoipa::path(post, path = "/campaigns/{id}/resend-unknown", operation_id = "resend_unknown", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "They are sent to again", body = MovedBody), (status = 409, description = "the campaign is not over")))]
 async fn resend_unknown(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Accepted> {
     shift(&state, &caller, id, Move::ResendUnknown).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PreviewFor)]
 struct PreviewBody {
     contact_id: Uuid,
 }
 
+/// A campaign as one contact would read it
+///
 /// The link in it leads nowhere, so that whoever looks cannot unsubscribe the contact.
+#[utoipa::path(post, path = "/campaigns/{id}/preview", operation_id = "preview_campaign", tag = "campaigns", security(("bearer" = ["viewer"])),
+    responses((status = 200, description = "What the contact reads", body = Rendered)))]
 async fn show(
     State(state): State<AppState>,
     caller: Caller,
@@ -309,12 +405,18 @@ async fn show(
     Ok(Json(preview::of(&state.pool, caller.scope, id, body.contact_id, &nowhere).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TestMail)]
 struct TestBody {
+    /// Up to ten addresses.
+    #[schema(min_items = 1, max_items = 10, example = json!(["ann@example.com"]))]
     to: Vec<String>,
 }
 
+/// Send a test mail
+#[utoipa::path(post, path = "/campaigns/{id}/test", operation_id = "test_campaign", tag = "campaigns", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "A job sends it", body = MovedBody)))]
 async fn test(
     State(state): State<AppState>,
     caller: Editor,
@@ -328,22 +430,31 @@ async fn test(
     Ok(accepted(moved))
 }
 
+/// How far a campaign is
+#[utoipa::path(get, path = "/campaigns/{id}/progress", operation_id = "get_campaign_progress", tag = "campaigns", security(("bearer" = ["viewer"])),
+    responses((status = 200, description = "All numbers of one moment", body = Progress)))]
 async fn how_far(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<Progress>> {
     Ok(Json(state.counts.of(&state.pool, caller.scope, id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct RecipientsQuery {
     page: Option<i64>,
     limit: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Recipient)]
 struct RecipientBody {
     contact_id: Uuid,
+    /// Empty where the contact is gone and nothing was sent to it.
+    #[schema(example = "ann@example.com")]
     email: String,
+    #[schema(example = "Ann Example")]
     name: String,
+    #[schema(schema_with = words::recipient_state)]
     state: String,
 }
 
@@ -353,6 +464,11 @@ impl std::convert::From<Listed> for RecipientBody {
     }
 }
 
+/// To whom a campaign goes
+///
+/// Before the launch: who is subscribed to its lists now. After: the audience as it was frozen.
+#[utoipa::path(get, path = "/campaigns/{id}/recipients", operation_id = "list_recipients", tag = "campaigns", security(("bearer" = ["viewer"])),
+    params(RecipientsQuery), responses((status = 200, description = "A page of recipients", body = Page<RecipientBody>)))]
 async fn to_whom(
     State(state): State<AppState>,
     caller: Caller,

@@ -1,12 +1,10 @@
 //! Deliveries of a campaign: a page at a time as JSON, all of them as CSV.
 
 use axum::{
-    Router,
     body::Body,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt, stream};
@@ -19,14 +17,17 @@ use shared::{
     },
     deliveries::listing::{self, Delivery, Filter},
     error::Error,
-    page::PageRequest,
+    page::{Page, PageRequest},
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
     caller::Caller,
     error::ApiResult,
     extract::{Json, Path, Query},
+    openapi::words,
     state::AppState,
 };
 
@@ -34,38 +35,54 @@ use crate::{
 const PART: i64 = 2000;
 
 /// `/campaigns/{id}/deliveries`.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/campaigns/{id}/deliveries", get(page))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(page))
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FileFormat)]
 enum Format {
     Json,
     Csv,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct DeliveriesQuery {
     page: Option<i64>,
     limit: Option<i64>,
+    /// Part of the address.
     #[serde(default)]
     search: String,
+    /// In this state.
+    #[param(schema_with = words::delivery_state)]
     state: Option<String>,
+    /// `csv`: all of them as a file, as with `Accept: text/csv`.
     format: Option<Format>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 struct DeliveryBody {
     contact_id: Uuid,
+    #[schema(example = "ann@example.com")]
     recipient: String,
+    #[schema(schema_with = words::delivery_state)]
     state: String,
     attempts: i16,
+    #[schema(example = 250)]
     smtp_code: Option<i16>,
+    #[schema(example = "2.0.0")]
     enhanced_code: Option<String>,
+    /// What the server said.
+    #[schema(example = "250 2.0.0 ok, queued")]
     response: Option<String>,
+    /// Why, where it is not the server that refused.
+    #[schema(example = "expired")]
     reason: Option<String>,
+    #[schema(example = "<01936f2a7c1e7a3b9c4d5e6f70818293@shop.example.com>")]
     message_id: String,
     route_id: Option<Uuid>,
     first_attempt_at: Option<DateTime<Utc>>,
@@ -93,6 +110,10 @@ impl DeliveryBody {
     }
 }
 
+/// What became of each recipient
+#[utoipa::path(get, path = "/campaigns/{id}/deliveries", operation_id = "list_deliveries", tag = "deliveries", security(("bearer" = ["viewer"])),
+    params(DeliveriesQuery), responses((status = 200, description = "A page of deliveries, or all of them as CSV",
+               content((Page<DeliveryBody> = "application/json"), (String = "text/csv")))))]
 async fn page(
     State(state): State<AppState>,
     caller: Caller,

@@ -1,10 +1,11 @@
 //! Streams: what a watched job or campaign does, as server-sent events.
 
-use axum::{Router, extract::State, response::Response, routing::get};
+use axum::{extract::State, response::Response};
 use shared::{
     campaigns::{campaign, progress::Progress},
     queue::inspect,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::jobs::JobBody;
@@ -16,27 +17,30 @@ use crate::{
 };
 
 /// `/jobs/{id}/events` and `/campaigns/{id}/events`.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/jobs/{id}/events", get(of_job)).route("/campaigns/{id}/events", get(of_campaign))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(of_job)).routes(routes!(of_campaign))
 }
 
-/// Watch a job: an event with each change, and `end` with the last
+/// Watch a job
+///
+/// Server-sent events: each is the job as JSON, the first tells how it is now. `event: end` comes when nothing more will happen.
 #[utoipa::path(get, path = "/jobs/{id}/events", operation_id = "watch_job", tag = "jobs", security(("bearer" = ["viewer"])),
-    params(("last-event-id" = Option<String>, Header, description = "What the client has seen last; it is not told again")),
-    responses((status = 200, description = "Events whose data is the job as GET tells it", content_type = "text/event-stream", body = String),
-        (status = 204, description = "The client has seen the end")))]
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen: how it is now is told only if it is something else.")),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+              (status = 204, description = "The end was seen, and nothing more will happen")))]
 async fn of_job(State(state): State<AppState>, watcher: Watcher, Path(id): Path<Uuid>) -> ApiResult<Response> {
     let job = inspect::find(&mut *state.pool.acquire().await?, watcher.caller().scope, id).await?;
     let board = state.events.jobs.clone();
     stream::open(state, watcher, &board, id, job.finished_at.is_some(), |job, caller| JobBody::new(job.clone(), caller.scope))
 }
 
-/// Watch a campaign: an event with each change of its counts, and `end` with the last
-#[utoipa::path(get, path = "/campaigns/{id}/events", operation_id = "watch_campaign", tag = "campaigns",
-    security(("bearer" = ["viewer"])),
-    params(("last-event-id" = Option<String>, Header, description = "What the client has seen last; it is not told again")),
-    responses((status = 200, description = "Events whose data is the campaign's progress", content_type = "text/event-stream", body = String),
-        (status = 204, description = "The client has seen the end")))]
+/// Watch a campaign
+///
+/// Server-sent events: each is the progress as JSON, the first tells how it is now. `event: end` comes when nothing more will happen.
+#[utoipa::path(get, path = "/campaigns/{id}/events", operation_id = "watch_campaign", tag = "campaigns", security(("bearer" = ["viewer"])),
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen: how it is now is told only if it is something else.")),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+              (status = 204, description = "The end was seen, and nothing more will happen")))]
 async fn of_campaign(State(state): State<AppState>, watcher: Watcher, Path(id): Path<Uuid>) -> ApiResult<Response> {
     let campaign = campaign::find(&state.pool, watcher.caller().scope, id).await?;
     let board = state.events.campaigns.clone();

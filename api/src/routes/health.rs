@@ -1,9 +1,11 @@
 //! Whether the process lives, and whether it can work. No credentials.
 
-use axum::{Router, extract::State, routing::get};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::readiness;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ApiResult},
@@ -12,28 +14,40 @@ use crate::{
 };
 
 /// `/health` and `/ready`.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/health", get(health)).route("/ready", get(ready))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Health {
+    #[schema(pattern = "^ok$", example = "ok")]
     status: &'static str,
     timestamp: DateTime<Utc>,
 }
 
+/// Whether the process lives
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "service",
+    responses((status = 200, description = "It lives", body = Health)))]
 async fn health(State(state): State<AppState>) -> Json<Health> {
     Json(Health { status: "ok", timestamp: state.clock.now() })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ready {
+    /// `degraded`: Redis is down. Work is accepted and runs when it is back.
+    #[schema(pattern = "^(ok|degraded)$", example = "ok")]
     status: &'static str,
+    #[schema(pattern = "^ok$", example = "ok")]
     postgres: &'static str,
+    /// `ok`, or `down` and why.
+    #[schema(example = "ok")]
     redis: String,
     timestamp: DateTime<Utc>,
 }
 
+/// Whether it can work
+#[utoipa::path(get, path = "/ready", operation_id = "get_readiness", tag = "service",
+    responses((status = 200, description = "It can", body = Ready), (status = 503, description = "PostgreSQL is down")))]
 async fn ready(State(state): State<AppState>) -> ApiResult<Json<Ready>> {
     let (postgres, redis) = tokio::join!(readiness::postgres(&state.pool), readiness::redis(&state.settings.redis));
     if let Err(reason) = postgres {

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use axum::{
-    Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,6 +20,11 @@ use shared::{
     page::{Page, PageRequest},
     queue::lane::Lane,
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -29,6 +32,7 @@ use crate::{
     error::{ApiError, ApiResult},
     extract::{Json, Path, Query},
     front::pieces::{Piece, Pieces},
+    openapi::words,
     state::AppState,
 };
 
@@ -38,34 +42,48 @@ const MOST_TEXT: usize = 1000;
 const REFUSED_REST: Duration = Duration::from_secs(10);
 
 /// `/imports`.
-pub fn router() -> Router<AppState> {
-    Router::new()
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(page))
         // The upload counts its bytes itself: to the file's own limit.
-        .route("/imports", get(page).merge(post(receive).layer(DefaultBodyLimit::disable())))
-        .route("/imports/{id}", get(one))
-        .route("/imports/{id}/errors", get(errors))
-        .route("/imports/{id}/cancel", post(cancel))
+        .routes(routes!(receive).layer(DefaultBodyLimit::disable()))
+        .routes(routes!(one))
+        .routes(routes!(errors))
+        .routes(routes!(cancel))
 }
 
-#[derive(Serialize)]
+/// In bytes of the file.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportProgress)]
 struct Progress {
+    #[schema(minimum = 0, example = 4096)]
     done: i64,
+    #[schema(minimum = 0, example = 4096)]
     total: i64,
+    #[schema(minimum = 0, maximum = 100, example = 100)]
     percent: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Import)]
 struct ImportBody {
     id: Uuid,
     job_id: Option<Uuid>,
     workspace_id: Uuid,
+    #[schema(pattern = "^contacts$", example = "contacts")]
     target: String,
+    /// Null where the list is gone.
     list_id: Option<Uuid>,
+    #[schema(schema_with = words::import_state)]
     state: String,
+    #[schema(example = "customers.csv")]
     file_name: String,
+    #[schema(minimum = 0, example = 4096)]
     size_bytes: i64,
     progress: Progress,
     counts: Report,
+    /// Why the whole file is of no use, where it is.
+    #[schema(example = "the header names no column email")]
     failure: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -102,6 +120,24 @@ fn located(status: StatusCode, import: Import) -> Located {
     (status, [(header::LOCATION, format!("/api/v1/jobs/{job_id}"))], Json(import.into()))
 }
 
+/// What an upload is made of. The fields may come in any order.
+#[derive(ToSchema)]
+#[schema(as = Upload)]
+#[expect(dead_code, reason = "the form is read field by field, so that the file never stands in memory")]
+struct UploadForm {
+    #[schema(pattern = "^contacts$", example = "contacts")]
+    target: String,
+    /// The list that the contacts join.
+    list_id: Uuid,
+    /// CSV in UTF-8 whose header names a column `email`.
+    #[schema(format = Binary)]
+    file: String,
+}
+
+/// Upload a file
+#[utoipa::path(post, path = "/imports", operation_id = "create_import", tag = "imports", security(("bearer" = ["editor"])),
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses((status = 202, description = "It is here; a job reads it", body = ImportBody)))]
 async fn receive(State(state): State<AppState>, caller: Editor, mut pieces: Pieces) -> ApiResult<Located> {
     let mut form = Form::default();
     let accepted = match form.read(&state, &caller, &mut pieces).await {
@@ -202,14 +238,20 @@ async fn text(name: &'static str, mut piece: Piece<'_>) -> ApiResult<String> {
     String::from_utf8(bytes).map_err(|_| Error::invalid(name, "is not UTF-8").into())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ImportsQuery {
     page: Option<i64>,
     limit: Option<i64>,
+    /// In this state.
+    #[param(schema_with = words::import_state)]
     state: Option<String>,
 }
 
+/// The workspace's imports
+#[utoipa::path(get, path = "/imports", operation_id = "list_imports", tag = "imports", security(("bearer" = ["viewer"])),
+    params(ImportsQuery), responses((status = 200, description = "A page of imports", body = Page<ImportBody>)))]
 async fn page(
     State(state): State<AppState>,
     caller: Caller,
@@ -219,29 +261,46 @@ async fn page(
     Ok(Json(import::list(&state.pool, caller.scope, query.state.as_deref(), request).await?.map(ImportBody::from)))
 }
 
+/// One import
+#[utoipa::path(get, path = "/imports/{id}", operation_id = "get_import", tag = "imports", security(("bearer" = ["viewer"])),
+    responses((status = 200, description = "The import", body = ImportBody)))]
 async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<ImportBody>> {
     Ok(Json(import::find(&state.pool, caller.scope, id).await?.into()))
 }
 
-/// 200: it is cancelled. 202: it runs, and stops after the part that it is at.
+/// Cancel an import
+///
+/// What was read stays.
+#[utoipa::path(post, path = "/imports/{id}/cancel", operation_id = "cancel_import", tag = "imports", security(("bearer" = ["editor"])),
+    responses((status = 200, description = "It is cancelled", body = ImportBody),
+              (status = 202, description = "It runs, and stops after the part that it is at", body = ImportBody),
+              (status = 409, description = "the import is finished")))]
 async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let import = import::cancel(&state.pool, caller.scope, id).await?;
     let status = if import.state == "cancelled" { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(located(status, import))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ErrorsQuery {
     page: Option<i64>,
     limit: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RefusedRow)]
 struct ErrorBody {
+    /// Of the file, counted from 1.
+    #[schema(minimum = 1, example = 17)]
     line: i64,
+    #[schema(example = "email")]
     column: String,
+    #[schema(example = "is not an address")]
     reason: String,
+    /// The row as it stood in the file.
+    #[schema(example = "ann.example.com,Ann Example")]
     row: String,
 }
 
@@ -251,7 +310,11 @@ impl From<StoredError> for ErrorBody {
     }
 }
 
-/// The whole list as CSV, or a page of it where JSON is asked for.
+/// Rows that were refused
+///
+/// All of them as CSV, or a page of them where `Accept` says `application/json`.
+#[utoipa::path(get, path = "/imports/{id}/errors", operation_id = "list_import_errors", tag = "imports", security(("bearer" = ["viewer"])),
+    params(ErrorsQuery), responses((status = 200, description = "The rows", content((String = "text/csv"), (Page<ErrorBody> = "application/json")))))]
 async fn errors(
     State(state): State<AppState>,
     caller: Caller,

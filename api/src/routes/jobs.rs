@@ -1,10 +1,8 @@
 //! Jobs: poll one, list them, cancel, retry, put the dead back in line.
 
 use axum::{
-    Router,
     extract::State,
     http::{HeaderName, StatusCode, header},
-    routing::{get, post},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -18,45 +16,64 @@ use shared::{
         lane::Lane,
     },
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
     caller::{Admin, Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
+    openapi::words,
     state::AppState,
 };
 
 /// `/jobs`.
-pub fn router() -> Router<AppState> {
-    Router::new()
-        .route("/jobs", get(page))
-        .route("/jobs/requeue-dead", post(requeue_dead))
-        .route("/jobs/{id}", get(one))
-        .route("/jobs/{id}/cancel", post(cancel))
-        .route("/jobs/{id}/retry", post(retry))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(page))
+        .routes(routes!(requeue_dead))
+        .routes(routes!(one))
+        .routes(routes!(cancel))
+        .routes(routes!(retry))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobProgress)]
 struct Progress {
+    #[schema(minimum = 0, example = 500)]
     done: i64,
+    /// Null where it is not known.
+    #[schema(minimum = 0, example = 500)]
     total: Option<i64>,
+    #[schema(minimum = 0, maximum = 100, example = 100)]
     percent: Option<i64>,
 }
 
 /// A job as it is told.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job)]
 pub struct JobBody {
     id: Uuid,
+    /// Null: the house's own.
     workspace_id: Option<Uuid>,
     campaign_id: Option<Uuid>,
+    #[schema(example = "SendChunk")]
     kind: String,
+    #[schema(value_type = Lane)]
     lane: String,
+    #[schema(schema_with = words::job_state)]
     state: String,
     progress: Progress,
+    #[schema(minimum = 0)]
     attempt: i32,
+    #[schema(minimum = 1, example = 3)]
     max_attempts: i32,
+    /// What the kind of job leaves behind.
+    #[schema(value_type = Option<Object>, example = json!({ "sent": 500 }))]
     result: Option<Value>,
+    /// Of the last attempt that failed.
+    #[schema(example = "the file is gone")]
     error: Option<String>,
     run_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
@@ -105,17 +122,28 @@ fn extent(caller: &Caller) -> Extent {
     if caller.scope.admin && !caller.named_workspace { Extent::Everything } else { Extent::Workspace(caller.scope.workspace_id) }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct JobsQuery {
     page: Option<i64>,
     limit: Option<i64>,
+    /// In this state.
+    #[param(schema_with = words::job_state)]
     state: Option<String>,
+    /// Of this kind.
     kind: Option<String>,
+    /// On this lane.
     lane: Option<Lane>,
+    /// Of this campaign.
     campaign_id: Option<Uuid>,
 }
 
+/// The workspace's jobs
+///
+/// An admin sees those of the whole house unless `X-Workspace-Id` names a workspace.
+#[utoipa::path(get, path = "/jobs", operation_id = "list_jobs", tag = "jobs", security(("bearer" = ["viewer"])),
+    params(JobsQuery), responses((status = 200, description = "A page of jobs", body = Page<JobBody>)))]
 async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query<JobsQuery>) -> ApiResult<Json<Page<JobBody>>> {
     let request = PageRequest::new(query.page, query.limit)?;
     let filter = Filter { state: query.state, kind: query.kind, lane: query.lane, campaign_id: query.campaign_id };
@@ -123,6 +151,9 @@ async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query
     Ok(Json(page.map(|job| JobBody::new(job, caller.scope))))
 }
 
+/// One job
+#[utoipa::path(get, path = "/jobs/{id}", operation_id = "get_job", tag = "jobs", security(("bearer" = ["viewer"])),
+    responses((status = 200, description = "The job", body = JobBody)))]
 async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<JobBody>> {
     let job = inspect::find(&mut *state.pool.acquire().await?, caller.scope, id).await?;
     Ok(Json(JobBody::new(job, caller.scope)))
@@ -130,13 +161,19 @@ async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>
 
 type Located = (StatusCode, [(HeaderName, String); 1], Json<JobBody>);
 
-/// 200: it is cancelled. 202: it runs, and stops at its next checkpoint.
+/// Cancel a job
+#[utoipa::path(post, path = "/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", security(("bearer" = ["editor"])),
+    responses((status = 200, description = "It is cancelled", body = JobBody), (status = 202, description = "It runs, and stops at its next checkpoint", body = JobBody),
+              (status = 409, description = "the job is over")))]
 async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let job = inspect::cancel(&mut *state.pool.acquire().await?, caller.scope, id).await?;
     let status = if job.state == "running" { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, location(id), Json(JobBody::new(job, caller.scope))))
 }
 
+/// Run a job again that failed
+#[utoipa::path(post, path = "/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", security(("bearer" = ["editor"])),
+    responses((status = 202, description = "It is queued", body = JobBody), (status = 409, description = "the job has not failed")))]
 async fn retry(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
     let mut transaction = state.pool.begin().await?;
     let job = inspect::retry(&mut transaction, caller.scope, id).await?;
@@ -148,18 +185,28 @@ fn location(id: Uuid) -> [(HeaderName, String); 1] {
     [(header::LOCATION, format!("/api/v1/jobs/{id}"))]
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RequeueDead)]
 struct RequeueBody {
+    /// Those of this lane.
     lane: Option<Lane>,
+    /// Those of this kind.
+    #[schema(example = "LoadContacts")]
     kind: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Requeued {
+    #[schema(minimum = 0, example = 3)]
     requeued: u64,
 }
 
+/// Put dead jobs back in line
+///
+/// Of the whole house unless `X-Workspace-Id` names a workspace.
+#[utoipa::path(post, path = "/jobs/requeue-dead", operation_id = "requeue_dead_jobs", tag = "jobs", security(("bearer" = ["admin"])),
+    request_body = Option<RequeueBody>, responses((status = 200, description = "How many were put back", body = Requeued)))]
 async fn requeue_dead(State(state): State<AppState>, caller: Admin, body: Option<Json<RequeueBody>>) -> ApiResult<Json<Requeued>> {
     let RequeueBody { lane, kind } = body.map(|Json(body)| body).unwrap_or_default();
     let mut transaction = state.pool.begin().await?;

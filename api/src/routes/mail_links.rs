@@ -2,12 +2,10 @@
 //! only the button does. The pages do what `/auth` does, for browsers.
 
 use axum::{
-    Router,
     body::Bytes,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use serde::Deserialize;
 use shared::{
@@ -15,6 +13,8 @@ use shared::{
     members::{invitation, reset, verification},
     queue::lane::Lane,
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ApiResult},
@@ -24,19 +24,25 @@ use crate::{
 };
 
 /// `/verify-email`, `/reset-password` and `/accept-invitation`, outside of `/api/v1`: they stand in mails.
-pub fn router() -> Router<AppState> {
-    Router::new()
-        .route("/verify-email", get(ask_to_verify).post(verify))
-        .route("/reset-password", get(ask_for_password).post(set_password))
-        .route("/accept-invitation", get(ask_to_accept).post(accept))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(ask_to_verify, verify))
+        .routes(routes!(ask_for_password, set_password))
+        .routes(routes!(ask_to_accept, accept))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Link {
+    /// Stands in the mail.
     #[serde(default)]
     token: String,
 }
 
+/// The page that confirms an e-mail
+#[utoipa::path(get, path = "/verify-email", operation_id = "show_verify_email", tag = "service", params(Link),
+    responses((status = 200, description = "A page with a button", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn ask_to_verify(State(state): State<AppState>, Query(link): Query<Link>) -> ApiResult<Response> {
     let found = verification::look(&state.pool, &state.links, &link.token, state.clock.now()).await;
     let ask = |email: String| {
@@ -46,6 +52,10 @@ async fn ask_to_verify(State(state): State<AppState>, Query(link): Query<Link>) 
     found.map(ask).or_else(unusable)
 }
 
+/// Confirm an e-mail
+#[utoipa::path(post, path = "/verify-email", operation_id = "submit_verify_email", tag = "service", params(Link),
+    responses((status = 200, description = "It is confirmed", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn verify(State(state): State<AppState>, Query(link): Query<Link>) -> ApiResult<Response> {
     let verified = verification::verify(&state.pool, &state.links, &state.settings.mail, &link.token, state.clock.now()).await;
     state.ring(Lane::Critical);
@@ -63,11 +73,21 @@ fn password_form(status: StatusCode, wrong: Option<&str>, email: &str) -> Respon
     form(status, "Set a new password", wrong, &text, PASSWORD, "Set password")
 }
 
+/// The page that sets a new password
+#[utoipa::path(get, path = "/reset-password", operation_id = "show_reset_password", tag = "service", params(Link),
+    responses((status = 200, description = "A page with a form", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn ask_for_password(State(state): State<AppState>, Query(link): Query<Link>) -> ApiResult<Response> {
     let found = reset::look(&state.pool, &state.links, &link.token, state.clock.now()).await;
     found.map(|email| password_form(StatusCode::OK, None, &email)).or_else(unusable)
 }
 
+/// Set a new password
+#[utoipa::path(post, path = "/reset-password", operation_id = "submit_reset_password", tag = "service", params(Link),
+    request_body(content = PasswordForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "It is set", body = String, content_type = "text/html"),
+              (status = 400, description = "The form again, with what is wrong in it", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn set_password(State(state): State<AppState>, Query(link): Query<Link>, body: Bytes) -> ApiResult<Response> {
     let (password, now) = (field(&body, "password"), state.clock.now());
     match reset::reset(&state.pool, &state.links, &state.sessions.passwords, &link.token, &password, now).await {
@@ -79,6 +99,10 @@ async fn set_password(State(state): State<AppState>, Query(link): Query<Link>, b
     }
 }
 
+/// The page that joins a workspace
+#[utoipa::path(get, path = "/accept-invitation", operation_id = "show_accept_invitation", tag = "service", params(Link),
+    responses((status = 200, description = "A page with a form", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn ask_to_accept(State(state): State<AppState>, Query(link): Query<Link>) -> ApiResult<Response> {
     let found = invitation::look(&state.pool, &state.links, &link.token, state.clock.now()).await;
     found.map(|invitation| invitation_form(StatusCode::OK, None, &invitation)).or_else(unusable)
@@ -91,6 +115,12 @@ fn invitation_form(status: StatusCode, wrong: Option<&str>, invitation: &invitat
     form(status, "Join a workspace", wrong, &text, &format!("{NAME}{PASSWORD}"), "Join")
 }
 
+/// Join a workspace
+#[utoipa::path(post, path = "/accept-invitation", operation_id = "submit_accept_invitation", tag = "service", params(Link),
+    request_body(content = InvitationForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "A user of the workspace is made", body = String, content_type = "text/html"),
+              (status = 400, description = "The form again, with what is wrong in it", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn accept(State(state): State<AppState>, Query(link): Query<Link>, body: Bytes) -> ApiResult<Response> {
     let (name, password, now) = (field(&body, "name"), field(&body, "password"), state.clock.now());
     let passwords = &state.sessions.passwords;
@@ -103,6 +133,24 @@ async fn accept(State(state): State<AppState>, Query(link): Query<Link>, body: B
             _ => unusable(error),
         },
     }
+}
+
+/// What a person fills in; other fields are not looked at.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form is read field by field, so that what is wrong is told in the page")]
+struct PasswordForm {
+    #[schema(min_length = 8, max_length = 128, format = Password)]
+    password: String,
+}
+
+/// What a person fills in; other fields are not looked at.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form is read field by field, so that what is wrong is told in the page")]
+struct InvitationForm {
+    #[schema(max_length = 200)]
+    name: Option<String>,
+    #[schema(min_length = 8, max_length = 128, format = Password)]
+    password: String,
 }
 
 /// A form that posts to the address that it came from, which holds the token.

@@ -7,10 +7,12 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     error::ApiError,
     front::{cors, etags, headers, idempotency, limits},
+    openapi::page,
     request,
     state::AppState,
 };
@@ -39,13 +41,11 @@ pub mod workspaces;
 pub fn router(state: AppState) -> Router {
     let known_schema = middleware::from_fn_with_state(state.clone(), behind_the_gate);
     let once = middleware::from_fn_with_state(state.clone(), idempotency::wrap);
-    Router::new()
-        .merge(health::router())
-        .merge(unsubscribe::router().merge(mail_links::router()).layer(known_schema.clone()))
-        .nest(
-            "/api/v1",
-            health::router().merge(versioned().layer(once).layer(middleware::from_fn(etags::wrap)).layer(known_schema)),
-        )
+    let outside = |router: OpenApiRouter<AppState>| router.layer(known_schema.clone());
+    let inside = |router: OpenApiRouter<AppState>| outside(router.layer(once.clone()).layer(middleware::from_fn(etags::wrap)));
+    let (documented, _) = documented(outside, inside).split_for_parts();
+    documented
+        .merge(page::pages())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(state.settings.api.max_body_bytes))
@@ -56,13 +56,30 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// What the handlers say of themselves: the raw material of [`crate::openapi::document`].
+#[must_use]
+pub fn described() -> utoipa::openapi::OpenApi {
+    documented(|router| router, |router| router).into_openapi()
+}
+
+/// Every operation. `outside` wraps what needs PostgreSQL and stands in mails, `inside` what needs it under `/api/v1`.
+fn documented(
+    outside: impl FnOnce(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
+    inside: impl FnOnce(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
+) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(health::router())
+        .merge(outside(unsubscribe::router().merge(mail_links::router())))
+        .nest("/api/v1", health::router().merge(page::router()).merge(inside(versioned())))
+}
+
 /// Everything under `/api/v1` that needs PostgreSQL: one line a domain.
-fn versioned() -> Router<AppState> {
-    Router::new()
-        .merge(Router::from(accounts::router()))
-        .merge(Router::from(members::router()))
-        .merge(Router::from(users::router()))
-        .merge(Router::from(workspaces::router()))
+fn versioned() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(accounts::router())
+        .merge(members::router())
+        .merge(users::router())
+        .merge(workspaces::router())
         .merge(lists::router())
         .merge(contacts::router())
         .merge(suppressions::router())

@@ -1,10 +1,8 @@
 //! Routes of mail: where the house's relays are. For admins.
 
 use axum::{
-    Router,
     extract::State,
     http::{HeaderName, StatusCode, header},
-    routing::{get, post},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +17,8 @@ use shared::{
     },
     settings::Secret,
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
@@ -30,20 +30,22 @@ use crate::{
 };
 
 /// `/routes`.
-pub fn router() -> Router<AppState> {
-    Router::new()
-        .route("/routes", get(page).post(create))
-        .route("/routes/{id}", get(one).patch(change).delete(disable))
-        .route("/routes/{id}/check", post(check))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(page, create)).routes(routes!(one, change, disable)).routes(routes!(check))
 }
 
 /// A route as it is told: never with its password.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Route)]
 struct RouteBody {
     id: Uuid,
+    #[schema(example = "Relay 1")]
     name: String,
+    #[schema(value_type = Kind)]
     kind: String,
+    #[schema(example = "smtp://relay.example.com:587")]
     url: String,
+    #[schema(example = "mochila")]
     username: Option<String>,
     has_password: bool,
     tls: Tls,
@@ -57,18 +59,21 @@ struct RouteBody {
 }
 
 /// How a route does, as all workers together find it.
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteHealth)]
 struct HealthBody {
     /// `closed`: it is used; `open`: it is not, because its connections fail; `half_open`: one connection tries it.
-    #[schema(examples("closed"))]
+    #[schema(pattern = "^(closed|open|half_open)$", example = "closed")]
     state: String,
     /// Since when.
     since: Option<DateTime<Utc>>,
     /// When the next connection may try it.
     retry_at: Option<DateTime<Utc>>,
     /// Failures since it last carried a message.
+    #[schema(minimum = 0)]
     failures: i64,
     /// The last thing that went wrong.
+    #[schema(example = "connection refused")]
     last_error: Option<String>,
     /// When.
     last_failure_at: Option<DateTime<Utc>>,
@@ -104,28 +109,39 @@ impl From<Standing> for RouteBody {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RouteKind)]
 enum Kind {
     #[default]
     Relay,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewRoute)]
 struct NewBody {
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Relay 1")]
     name: String,
     #[serde(default, rename = "kind")]
     _kind: Kind,
+    /// `smtp://host:port`.
+    #[schema(example = "smtp://relay.example.com:587")]
     url: String,
+    #[schema(example = "mochila")]
     username: Option<String>,
+    /// Never told again.
+    #[schema(value_type = Option<String>, format = Password, example = "correct horse battery staple")]
     password: Option<Secret>,
     #[serde(default)]
     tls: Tls,
     #[serde(default = "ten")]
+    #[schema(default = 10, example = 10)]
     max_connections: i32,
+    #[schema(example = 100.0)]
     rate_per_second: Option<f64>,
     #[serde(default = "one_share")]
+    #[schema(default = 1, example = 1)]
     weight: i32,
 }
 
@@ -137,6 +153,9 @@ fn one_share() -> i32 {
     1
 }
 
+/// Make a route
+#[utoipa::path(post, path = "/routes", operation_id = "create_route", tag = "routes", security(("bearer" = ["admin"])),
+    responses((status = 201, description = "The route", body = RouteBody), (status = 409, description = "a route with the name \"Relay 1\" exists already")))]
 async fn create(State(state): State<AppState>, _: Admin, Json(body): Json<NewBody>) -> ApiResult<(StatusCode, Json<RouteBody>)> {
     let NewBody { name, _kind: Kind::Relay, url, username, password, tls, max_connections, rate_per_second, weight } = body;
     let new = NewRoute { name, url, username, password, tls, max_connections, rate_per_second, weight };
@@ -145,35 +164,50 @@ async fn create(State(state): State<AppState>, _: Admin, Json(body): Json<NewBod
     Ok((StatusCode::CREATED, Json(standing::of(&mut connection, created).await?.into())))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct RoutesQuery {
     page: Option<i64>,
     limit: Option<i64>,
 }
 
+/// All routes
+#[utoipa::path(get, path = "/routes", operation_id = "list_routes", tag = "routes", security(("bearer" = ["admin"])),
+    params(RoutesQuery), responses((status = 200, description = "A page of routes", body = Page<RouteBody>)))]
 async fn page(State(state): State<AppState>, _: Admin, Query(query): Query<RoutesQuery>) -> ApiResult<Json<Page<RouteBody>>> {
     let request = PageRequest::new(query.page, query.limit)?;
     Ok(Json(standing::page(&state.pool, request).await?.map(RouteBody::from)))
 }
 
+/// One route
+#[utoipa::path(get, path = "/routes/{id}", operation_id = "get_route", tag = "routes", security(("bearer" = ["admin"])),
+    responses((status = 200, description = "The route", body = RouteBody)))]
 async fn one(State(state): State<AppState>, _: Admin, Path(id): Path<Uuid>) -> ApiResult<Tagged<RouteBody>> {
     let standing = standing::find(&mut *state.pool.acquire().await?, id).await?;
     Ok(Tagged(standing.route.updated_at, standing.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RouteChange)]
 struct ChangeBody {
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Relay 1")]
     name: Option<String>,
+    #[schema(example = "smtp://relay.example.com:587")]
     url: Option<String>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, example = "mochila")]
     username: Option<Option<String>>,
+    /// Must be given again, or be null, when the url names another host.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = Password, example = "correct horse battery staple")]
     password: Option<Option<Secret>>,
     tls: Option<Tls>,
+    #[schema(example = 10)]
     max_connections: Option<i32>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<f64>, example = 100.0)]
     rate_per_second: Option<Option<f64>>,
     weight: Option<i32>,
     disabled: Option<bool>,
@@ -184,6 +218,11 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     T::deserialize(deserializer).map(Some)
 }
 
+/// Change a route
+///
+/// What is absent stays as it is.
+#[utoipa::path(patch, path = "/routes/{id}", operation_id = "update_route", tag = "routes", security(("bearer" = ["admin"])),
+    responses((status = 200, description = "The route", body = RouteBody), (status = 409, description = "a route with the name \"Relay 1\" exists already")))]
 async fn change(
     State(state): State<AppState>,
     _: Admin,
@@ -201,7 +240,11 @@ async fn change(
     Ok(Tagged(changed.route.updated_at, changed.into()))
 }
 
+/// Disable a route
+///
 /// Campaigns and deliveries go on naming it, so it is disabled and not deleted.
+#[utoipa::path(delete, path = "/routes/{id}", operation_id = "disable_route", tag = "routes", security(("bearer" = ["admin"])),
+    responses((status = 204, description = "It carries no new mail")))]
 async fn disable(
     State(state): State<AppState>,
     _: Admin,
@@ -216,14 +259,16 @@ async fn disable(
 }
 
 /// The job that looks.
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteCheck)]
 struct CheckBody {
     /// Its result says `reachable`, and `error` where it is not.
     job_id: Uuid,
 }
 
-/// Asks a worker to open a session with the relay and to end it again.
+/// Check a route
 ///
+/// A worker opens a session with the relay and ends it again.
 /// A route that was out of use because its connections failed is used again if this goes well.
 #[utoipa::path(
     post,

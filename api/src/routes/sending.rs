@@ -1,32 +1,29 @@
 //! The switch that holds all sending back, and the confirmation of a restored copy. For admins.
 
-use axum::{
-    Router,
-    extract::State,
-    routing::{get, post},
-};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::operations::{
     installation,
     sending::{self, Hold, Standing},
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{caller::Admin, error::ApiResult, extract::Json, state::AppState};
 
 /// `/sending`.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/sending", get(one).put(set)).route("/sending/confirm-restore", post(confirm_restore))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(one, set)).routes(routes!(confirm_restore))
 }
 
 /// Whether mails go out, and why not.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Sending)]
 struct SendingBody {
     /// Nothing holds any mail back.
     sending: bool,
     /// `campaigns`: account mail and tests go out. `everything`: nothing goes out. `restored`: this database is a copy that nobody has
     /// confirmed, and nothing goes out.
-    #[schema(value_type = Option<String>, example = "campaigns")]
     held: Option<Hold>,
     /// What the operator said who paused it.
     #[schema(example = "the relay is being moved")]
@@ -54,6 +51,7 @@ async fn one(State(state): State<AppState>, _: Admin) -> ApiResult<Json<SendingB
 /// Whether an operator holds mails back.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SendingSwitch)]
 struct SwitchBody {
     /// True holds them back, over all workers, within 5 s.
     paused: bool,

@@ -1,17 +1,14 @@
 //! Addresses and domains that get no mail.
 
-use axum::{
-    Router,
-    extract::State,
-    http::StatusCode,
-    routing::{delete, get},
-};
+use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     page::{Page, PageRequest},
     suppressions::suppression::{self, Filter, Kind, Reason, Suppression},
 };
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
@@ -22,16 +19,20 @@ use crate::{
 };
 
 /// `/suppressions`.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/suppressions", get(page).post(create)).route("/suppressions/{id}", delete(remove))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(page, create)).routes(routes!(remove))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Suppression)]
 struct SuppressionBody {
     id: Uuid,
     workspace_id: Uuid,
+    #[schema(value_type = Kind)]
     kind: String,
+    #[schema(example = "bob@example.com")]
     value: String,
+    #[schema(value_type = Reason)]
     reason: String,
     created_at: DateTime<Utc>,
 }
@@ -43,15 +44,22 @@ impl From<Suppression> for SuppressionBody {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewSuppression)]
 struct NewBody {
     kind: Kind,
+    /// An address or a domain, as `kind` says.
+    #[schema(min_length = 1, max_length = 254, example = "bob@example.com")]
     value: String,
     #[serde(default)]
     reason: Reason,
 }
 
+/// Suppress an address or a domain
+#[utoipa::path(post, path = "/suppressions", operation_id = "create_suppression", tag = "suppressions", security(("bearer" = ["editor"])),
+    responses((status = 201, description = "The suppression", body = SuppressionBody),
+              (status = 409, description = "the address bob@example.com is suppressed already")))]
 async fn create(
     State(state): State<AppState>,
     caller: Editor,
@@ -61,16 +69,22 @@ async fn create(
     Ok((StatusCode::CREATED, Json(created.into())))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct SuppressionsQuery {
     page: Option<i64>,
     limit: Option<i64>,
+    /// Part of the value.
     #[serde(default)]
     search: String,
+    /// Of this kind.
     kind: Option<Kind>,
 }
 
+/// The workspace's suppressions
+#[utoipa::path(get, path = "/suppressions", operation_id = "list_suppressions", tag = "suppressions", security(("bearer" = ["viewer"])),
+    params(SuppressionsQuery), responses((status = 200, description = "A page of suppressions", body = Page<SuppressionBody>)))]
 async fn page(
     State(state): State<AppState>,
     caller: Caller,
@@ -81,6 +95,9 @@ async fn page(
     Ok(Json(suppression::page(&state.pool, caller.scope, &filter, request).await?.map(SuppressionBody::from)))
 }
 
+/// Lift a suppression
+#[utoipa::path(delete, path = "/suppressions/{id}", operation_id = "delete_suppression", tag = "suppressions", security(("bearer" = ["editor"])),
+    responses((status = 204, description = "It is lifted")))]
 async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
     let mut transaction = state.pool.begin().await?;
     suppression::delete(&mut transaction, caller.scope, id).await?;

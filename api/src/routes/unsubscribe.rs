@@ -1,16 +1,22 @@
 //! What a recipient sees behind the link in a mail. No credentials: the token is signed. Looking changes nothing, since mail programs
 //! and scanners look too; only a POST does (RFC 8058).
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
+use axum::{extract::State, http::StatusCode, response::Response};
 use shared::campaigns::unsubscribe;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{error::ApiResult, extract::Path, page::page, state::AppState};
 
 /// `/u/{token}`, outside of `/api/v1`: it stands in mails, so it is short and for ever.
-pub fn router() -> Router<AppState> {
-    Router::new().route("/u/{token}", get(ask).post(apply))
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(ask, apply))
 }
 
+/// The page behind the link in a mail
+#[utoipa::path(get, path = "/u/{token}", operation_id = "show_unsubscribe", tag = "service",
+    params(("token" = String, Path, description = "Signed: it names the campaign and the contact.")),
+    responses((status = 200, description = "A page with a button", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn ask(State(state): State<AppState>, Path(token): Path<String>) -> Response {
     if state.links.verify(&token).is_none() {
         return unknown();
@@ -25,7 +31,13 @@ async fn ask(State(state): State<AppState>, Path(token): Path<String>) -> Respon
     )
 }
 
-/// The body is not read: the token says everything, and clients send it urlencoded or multipart.
+/// Unsubscribe
+///
+/// The one click of RFC 8058. The body is not read: the token says everything, and clients send it urlencoded or multipart.
+#[utoipa::path(post, path = "/u/{token}", operation_id = "unsubscribe", tag = "service",
+    params(("token" = String, Path, description = "Signed: it names the campaign and the contact.")),
+    responses((status = 200, description = "Done, or done before", body = String, content_type = "text/html"),
+              (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn apply(State(state): State<AppState>, Path(token): Path<String>) -> ApiResult<Response> {
     let Some((campaign_id, contact_id)) = state.links.verify(&token) else { return Ok(unknown()) };
     let mut transaction = state.pool.begin().await?;

@@ -1,5 +1,7 @@
 //! A front of its own for every test, and people who call it.
 
+use std::sync::{Arc, Mutex};
+
 use axum::{
     Router,
     body::Body,
@@ -19,6 +21,8 @@ use shared::{
 };
 use tower::ServiceExt;
 use uuid::Uuid;
+
+use crate::contract::{self, Sent};
 
 /// The front with its own database, key prefix and clock.
 pub struct TestApp {
@@ -203,16 +207,27 @@ impl TestApp {
         self.call(None, Method::POST, "/auth/login", Some(body)).await
     }
 
-    /// Any request at all.
+    /// Any request at all. The answer must be one that the document promises.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         Self::answer(self.router.clone(), request).await
     }
 
     /// What this front answers.
     pub async fn answer(router: Router, request: Request<Body>) -> Answer {
-        let response = router.oneshot(request).await.expect("an answer");
+        let (head, body) = request.into_parts();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let passed = Arc::clone(&seen);
+        let body = Body::new(body.map_frame(move |frame| {
+            passed.lock().expect("nobody panicked").extend(frame.data_ref().into_iter().flatten());
+            frame
+        }));
+        let response = router.oneshot(Request::from_parts(head.clone(), body)).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes().to_vec();
+        let seen = seen.lock().expect("nobody panicked");
+        let sent = Sent { method: &head.method, path: head.uri.path(), headers: &head.headers, body: &seen };
+        contract::check(&sent, parts.status, &parts.headers, &body);
+        drop(seen);
         Answer { status: parts.status, headers: parts.headers, body }
     }
 }

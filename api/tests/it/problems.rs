@@ -7,6 +7,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use insta::assert_json_snapshot;
+use mochila_api::openapi::{document, levels, operations};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -248,47 +249,49 @@ async fn a_panic_is_a_problem_that_tells_nothing() {
     "#);
 }
 
-/// Every `.route("…", get(…).post(…))` of the front's sources, but for those that are public.
-fn closed_routes() -> Vec<(Method, String)> {
-    const PUBLIC_FILES: [&str; 3] = ["health.rs", "mail_links.rs", "unsubscribe.rs"];
-    const PUBLIC: [&str; 2] = ["/auth/login", "/auth/refresh"];
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes");
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the routes") {
-        let path = entry.expect("a file").path();
-        if PUBLIC_FILES.iter().any(|name| path.ends_with(name)) {
-            continue;
-        }
-        let source = std::fs::read_to_string(path).expect("a source");
-        for piece in source.split(".route(").skip(1) {
-            let path = piece.split('"').nth(1).expect("a path").to_owned();
-            let rest = piece.split("\n}").next().expect("the rest");
-            if PUBLIC.contains(&path.as_str()) {
-                continue;
-            }
-            for method in ["get", "post", "put", "patch", "delete"] {
-                if rest.contains(&format!("{method}(")) {
-                    found.push((method.to_uppercase().parse().expect("a method"), path.clone()));
-                }
-            }
-        }
-    }
-    found
-}
-
 #[tokio::test]
-async fn every_route_but_the_public_ones_needs_a_token() {
+async fn every_operation_with_a_level_needs_a_token() {
     let app = TestApp::new().await;
-    let routes = closed_routes();
-    assert!(routes.len() > 20, "{routes:?}");
-    for (method, path) in routes {
+    let closed = || operations(document()).filter(|(_, _, operation)| !levels(operation).is_empty());
+    assert!(closed().count() > 20);
+    for (path, method, _) in closed() {
         let path = path
             .split('/')
             .map(|step| if step.starts_with('{') { "01999999-9999-7999-8999-999999999999" } else { step })
             .collect::<Vec<_>>()
             .join("/");
-        let answer = app.call(None, method.clone(), &path, None).await;
+        let answer = app.bare(method.parse().expect("a method"), &path).await;
         assert_eq!(answer.status, 401, "{method} {path}");
         answer.problem(401);
     }
+}
+
+#[test]
+fn the_open_operations_are_these() {
+    let open = operations(document()).filter(|(_, _, operation)| levels(operation).is_empty());
+    let open: Vec<String> = open.map(|(path, method, _)| format!("{method} {path}")).collect();
+    assert_json_snapshot!(open, @r#"
+    [
+      "GET /accept-invitation",
+      "POST /accept-invitation",
+      "POST /api/v1/auth/invitations/accept",
+      "POST /api/v1/auth/login",
+      "POST /api/v1/auth/password/forgot",
+      "POST /api/v1/auth/password/reset",
+      "POST /api/v1/auth/refresh",
+      "POST /api/v1/auth/register",
+      "POST /api/v1/auth/verify-email",
+      "GET /api/v1/health",
+      "GET /api/v1/openapi.json",
+      "GET /api/v1/ready",
+      "GET /health",
+      "GET /ready",
+      "GET /reset-password",
+      "POST /reset-password",
+      "GET /u/{token}",
+      "POST /u/{token}",
+      "GET /verify-email",
+      "POST /verify-email"
+    ]
+    "#);
 }

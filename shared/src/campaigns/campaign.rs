@@ -21,8 +21,9 @@ use crate::{
 };
 
 /// Where a campaign stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CampaignState)]
 pub enum State {
     /// Being written.
     Draft,

@@ -20,9 +20,11 @@ use crate::{
 };
 
 /// How far a campaign is. accepted + bounced + failed + suppressed + cancelled + unknown + deferred + pending + in flight = audience.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "described at deliveries::tally::Tally")]
+#[schema(as = CampaignProgress)]
 pub struct Progress {
+    #[schema(value_type = super::campaign::State)]
     pub state: String,
     /// Null until the launch has counted everybody; the sum is of those counted so far then.
     pub audience: Option<i64>,
@@ -44,9 +46,10 @@ pub struct Progress {
 }
 
 /// How far a campaign is with one recipient domain.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "described at deliveries::tally::Tally")]
 pub struct DestinationProgress {
+    #[schema(example = "example.com")]
     pub domain: String,
     pub accepted: i64,
     pub bounced: i64,

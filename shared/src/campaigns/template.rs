@@ -48,11 +48,15 @@ pub struct Recipient<'a> {
 }
 
 /// What one recipient reads.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "the parts of a mail")]
+#[schema(as = Preview)]
 pub struct Rendered {
+    #[schema(example = "Ann, spring is here")]
     pub subject: String,
+    #[schema(example = "<p>Hi Ann</p>")]
     pub html: String,
+    #[schema(example = "Hi Ann")]
     pub text: String,
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The states, in the order in which they follow each other.
-const STATES: [&str; 6] = ["receiving", "queued", "running", "finished", "failed", "cancelled"];
+pub const STATES: [&str; 6] = ["receiving", "queued", "running", "finished", "failed", "cancelled"];
 
 /// A row of `imports`.
 #[derive(Clone, Debug, FromRow)]
@@ -47,7 +47,8 @@ pub struct Import {
 }
 
 /// What an import has come to. `created + updated + duplicate + invalid = records`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ImportCounts)]
 pub struct Report {
     /// Records of the file that were looked at, without the header and empty rows.
     pub records: i64,

@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use crate::error::{Error, Result};
 
 /// Why nothing, or not everything, is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Hold {
     /// This database is a copy that nobody has confirmed: nothing leaves the house.

@@ -13,8 +13,9 @@ use crate::{
 };
 
 /// What is suppressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SuppressionKind)]
 pub enum Kind {
     /// One address.
     Address,
@@ -34,8 +35,9 @@ impl Kind {
 }
 
 /// Why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SuppressionReason)]
 pub enum Reason {
     /// Somebody of the workspace entered it.
     #[default]
