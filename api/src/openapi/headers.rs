@@ -64,6 +64,9 @@ pub fn add(document: &mut Value) {
             "schema": { "type": "integer", "minimum": 1, "example": 37 },
         },
     });
+    let mut known = document["components"]["headers"]["Retry-After"].clone();
+    known["required"] = false.into();
+    document["components"]["headers"]["Retry-After-If-Known"] = known;
     document["components"]["parameters"] = json!({
         "RequestId": {
             "name": "X-Request-Id", "in": "header", "required": false,
@@ -131,11 +134,12 @@ impl Class {
         if self.tagged && self.reads {
             responses.insert("304".to_owned(), json!({ "description": "It is what `If-None-Match` names." }));
         }
+        let slow = responses.get("202").is_some_and(|response| response.get("content").is_some());
         for (status, response) in responses {
             if response.get("$ref").is_some() {
                 continue;
             }
-            let located = status == "202" && response.get("content").is_some();
+            let located = slow && matches!(status.as_str(), "200" | "202");
             let names = [
                 ("X-Request-Id", true),
                 ("Location", located),

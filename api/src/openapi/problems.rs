@@ -181,6 +181,8 @@ fn response(status: u16, when: &str, detail: &str) -> Value {
     match status {
         401 => response["headers"]["WWW-Authenticate"] = json!({ "$ref": "#/components/headers/WWW-Authenticate" }),
         429 => response["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" }),
+        // A request with the same key is waited for; what else is in the way stays there.
+        409 | 503 => response["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After-If-Known" }),
         _ => {}
     }
     response
