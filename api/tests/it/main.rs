@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod members;
 mod openapi;
+mod permissions;
 mod problems;
 mod routes;
 mod sending;
