@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 100)]
     delay_ms: u64,
     /// Seconds that a campaign would last if nothing but the delay cost time.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 40)]
     seconds: u64,
     /// Measured campaigns of each number of processes; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
