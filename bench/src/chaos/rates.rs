@@ -71,8 +71,7 @@ async fn play(lab: &mut Lab, stage: Stage, verdict: &mut Verdict) -> Result<()> 
         process.terminate(STOP).await?;
     }
     let quiet = Watch::over(api.clone(), campaign);
-    let settled =
-        |progress: &Progress| progress.audience.is_some_and(|audience| progress.settled() + progress.cancelled == audience);
+    let settled = |progress: &Progress| progress.audience.is_some_and(|audience| progress.settled() == audience);
     quiet.until(Instant::now(), Duration::from_secs(60), "settled", settled).await?;
     api.change(Method::PATCH, &path, &json!({"rate_per_second": null})).await?;
     api.change(Method::PUT, &slow, &json!({"rate_per_second": null, "max_connections": null})).await?;
