@@ -7,7 +7,14 @@ use super::{each_operation, levels};
 use crate::front::classes as limits;
 
 /// What is told with an `ETag`, and changed where `If-Match` says so.
-const TAGGED: [&str; 4] = ["/api/v1/campaigns/{id}", "/api/v1/contacts/{id}", "/api/v1/lists/{id}", "/api/v1/routes/{id}"];
+const TAGGED: [&str; 6] = [
+    "/api/v1/campaigns/{id}",
+    "/api/v1/contacts/{id}",
+    "/api/v1/lists/{id}",
+    "/api/v1/routes/{id}",
+    "/api/v1/users/{id}",
+    "/api/v1/workspaces/{id}",
+];
 
 /// Whether the thing at this path is told with an `ETag`.
 pub fn is_tagged(path: &str) -> bool {

@@ -26,6 +26,7 @@ use crate::{
     caller::{Admin, Caller, Owner},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -145,8 +146,9 @@ async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query
 /// One member
 #[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "accounts", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "The user", body = UserBody)))]
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<UserBody>> {
-    Ok(Json(user::visible(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<UserBody>> {
+    let found = user::visible(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(found.updated_at, found.into()))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -168,12 +170,14 @@ async fn change(
     State(state): State<AppState>,
     caller: Owner,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<UserChange>,
-) -> ApiResult<Json<UserBody>> {
+) -> ApiResult<Tagged<UserBody>> {
     let UserChange { name, email, level } = body;
     let change = Change { name, email, level };
-    let changed = profile::change(&state.pool, &state.settings.mail, caller.actor(), id, change, state.clock.now()).await?;
-    Ok(Json(changed.into()))
+    let changed =
+        profile::change(&state.pool, &state.settings.mail, caller.actor(), id, &expected, change, state.clock.now()).await?;
+    Ok(Tagged(changed.updated_at, changed.into()))
 }
 
 /// Disable a member

@@ -15,6 +15,7 @@ use crate::{
     caller::{Admin, Caller, Owner},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -83,8 +84,9 @@ async fn page(
 /// One workspace
 #[utoipa::path(get, path = "/workspaces/{id}", operation_id = "get_workspace", tag = "accounts", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "The workspace", body = WorkspaceBody)))]
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<WorkspaceBody>> {
-    Ok(Json(workspace::visible(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<WorkspaceBody>> {
+    let found = workspace::visible(&state.pool, caller.scope, id).await?;
+    Ok(Tagged(found.updated_at, found.into()))
 }
 
 /// Rename a workspace
@@ -94,7 +96,9 @@ async fn rename(
     State(state): State<AppState>,
     caller: Owner,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<Named>,
-) -> ApiResult<Json<WorkspaceBody>> {
-    Ok(Json(workspace::rename(&state.pool, caller.scope, id, &body.name).await?.into()))
+) -> ApiResult<Tagged<WorkspaceBody>> {
+    let renamed = workspace::rename(&state.pool, caller.scope, id, &expected, &body.name).await?;
+    Ok(Tagged(renamed.updated_at, renamed.into()))
 }

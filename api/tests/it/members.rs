@@ -386,3 +386,22 @@ async fn what_is_over_is_forgotten_and_what_is_not_stays() {
     // The link, the refresh token, its session and the window of wrong passwords.
     assert_eq!(prune().await, 4);
 }
+
+#[tokio::test]
+async fn of_two_changes_that_expect_the_same_member_or_workspace_one_is_made() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let bob = app.member(ann.workspace_id, Level::Viewer).await;
+    for path in [format!("/users/{}", bob.user_id), format!("/workspaces/{}", ann.workspace_id)] {
+        let tag = app.get(&ann, &path).await.headers[header::ETAG].clone();
+        let change = async |name: &str| {
+            let request = Request::patch(format!("/api/v1{path}"))
+                .header(header::AUTHORIZATION, format!("Bearer {}", ann.token))
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::IF_MATCH, tag.clone());
+            app.send(request.body(Body::from(json!({ "name": name }).to_string())).expect("a request")).await.status.as_u16()
+        };
+        let (first, second) = tokio::join!(change("One"), change("Two"));
+        assert_eq!([first.min(second), first.max(second)], [200, 412], "{path}");
+    }
+}

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     address::Address,
     error::{Error, Result},
+    version::Expected,
 };
 
 /// Who changes a member.
@@ -33,7 +34,8 @@ async fn hold(connection: &mut PgConnection, actor: Actor, id: Uuid) -> Result<U
     if user.role == Role::Admin && !actor.scope.admin {
         return Err(Error::Forbidden(format!("user {id} is an admin, whom admins alone change")));
     }
-    workspace::lock(connection, user.workspace_id).await?;
+    workspace::lock(&mut *connection, user.workspace_id).await?;
+    user::lock(&mut *connection, id).await?;
     user::find(connection, id).await?.ok_or_else(|| Error::not_found("user", id))
 }
 
@@ -59,10 +61,17 @@ async fn another_owner(connection: &mut PgConnection, user: &User) -> Result<()>
 /// Changes a member; answers it before and after.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`]; [`Error::Conflict`]: the address is taken, or nobody would own the
-/// workspace.
-pub async fn change(connection: &mut PgConnection, actor: Actor, id: Uuid, mut change: Change) -> Result<(User, User)> {
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`]; [`Error::Outdated`]: it is not what was expected;
+/// [`Error::Conflict`]: the address is taken, or nobody would own the workspace.
+pub async fn change(
+    connection: &mut PgConnection,
+    actor: Actor,
+    id: Uuid,
+    expected: &Expected,
+    mut change: Change,
+) -> Result<(User, User)> {
     let before = hold(connection, actor, id).await?;
+    expected.check("user", id, before.updated_at)?;
     if let Some(name) = &change.name {
         change.name = Some(user::checked_name(name)?);
     }

@@ -220,6 +220,15 @@ pub async fn still_has(connection: &mut PgConnection, id: Uuid, password_hash: &
     Ok(held.is_some())
 }
 
+/// Locks the user's row: what is read after this stays so until the transaction ends.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(connection).await?;
+    Ok(())
+}
+
 /// Gives the user another password. Its sessions are the caller's business.
 ///
 /// # Errors

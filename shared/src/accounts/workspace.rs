@@ -8,6 +8,7 @@ use super::scope::Scope;
 use crate::{
     error::{Error, Result},
     page::{Page, PageRequest},
+    version::Expected,
 };
 
 /// A row of `workspaces`.
@@ -41,10 +42,10 @@ pub async fn create(connection: &mut PgConnection, name: &str) -> Result<Workspa
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub async fn find(pool: &PgPool, id: Uuid) -> Result<Workspace> {
+pub async fn find(executor: impl sqlx::PgExecutor<'_>, id: Uuid) -> Result<Workspace> {
     sqlx::query_as("SELECT id, name, created_at, updated_at FROM workspaces WHERE id = $1")
         .bind(id)
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await?
         .ok_or_else(|| Error::not_found("workspace", id))
 }
@@ -83,17 +84,22 @@ pub async fn page(pool: &PgPool, search: &str, request: PageRequest) -> Result<P
 /// Gives the workspace another name.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`]: the name has not 1 to 200 characters.
-pub async fn rename(pool: &PgPool, scope: Scope, id: Uuid, name: &str) -> Result<Workspace> {
-    find(pool, id).await?;
+/// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`]: the name has not 1 to 200 characters; [`Error::Outdated`]: it is not what
+/// was expected.
+pub async fn rename(pool: &PgPool, scope: Scope, id: Uuid, expected: &Expected, name: &str) -> Result<Workspace> {
+    let mut transaction = pool.begin().await?;
+    lock(&mut transaction, id).await?;
+    let found = find(&mut *transaction, id).await?;
     scope.may_change("workspace", id, id)?;
+    expected.check("workspace", id, found.updated_at)?;
     let renamed = sqlx::query_as(
         "UPDATE workspaces SET name = $2, updated_at = now() WHERE id = $1 RETURNING id, name, created_at, updated_at",
     )
     .bind(id)
     .bind(checked_name("name", name)?)
-    .fetch_one(pool)
+    .fetch_one(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(renamed)
 }
 

@@ -16,23 +16,40 @@ use crate::{
     },
     error::{Error, Result},
     settings::Mail,
+    version::Expected,
 };
 
 /// Changes a member.
 ///
 /// # Errors
 /// As [`member::change`]. [`Error::Forbidden`]: an address is changed by its user or by an admin.
-pub async fn change(pool: &PgPool, mail: &Mail, actor: Actor, id: Uuid, change: Change, now: DateTime<Utc>) -> Result<User> {
+pub async fn change(
+    pool: &PgPool,
+    mail: &Mail,
+    actor: Actor,
+    id: Uuid,
+    expected: &Expected,
+    change: Change,
+    now: DateTime<Utc>,
+) -> Result<User> {
     if change.email.is_some() && !actor.scope.admin {
         user::visible(pool, actor.scope, id).await?;
         return Err(Error::Forbidden("an e-mail is changed by its user, at /me, or by an admin".to_owned()));
     }
-    apply(pool, mail, actor, id, change, now).await
+    apply(pool, mail, actor, id, expected, change, now).await
 }
 
-async fn apply(pool: &PgPool, mail: &Mail, actor: Actor, id: Uuid, change: Change, now: DateTime<Utc>) -> Result<User> {
+async fn apply(
+    pool: &PgPool,
+    mail: &Mail,
+    actor: Actor,
+    id: Uuid,
+    expected: &Expected,
+    change: Change,
+    now: DateTime<Utc>,
+) -> Result<User> {
     let mut transaction = pool.begin().await?;
-    let (before, after) = member::change(&mut transaction, actor, id, change).await?;
+    let (before, after) = member::change(&mut transaction, actor, id, expected, change).await?;
     if before.email != after.email {
         verification::send(&mut transaction, mail, &after, now).await?;
     }
@@ -65,5 +82,5 @@ pub async fn change_own(
     }
     let scope = Scope { workspace_id: caller.workspace_id, admin: caller.role == Role::Admin };
     let change = Change { level: None, ..change };
-    apply(pool, mail, Actor { user_id: caller.user_id, scope }, caller.user_id, change, now).await
+    apply(pool, mail, Actor { user_id: caller.user_id, scope }, caller.user_id, &Expected::Any, change, now).await
 }
