@@ -99,15 +99,20 @@ pub enum Kind {
 pub fn rotate_keys(settings: &Settings, arguments: &RotateKeys) -> anyhow::Result<()> {
     let today = Clock::system().now().format("%Y%m%d").to_string();
     let kinds = if arguments.keys.is_empty() { &[Kind::Jwt, Kind::Encryption, Kind::Links][..] } else { &arguments.keys };
-    println!("# Step 1. Put these lines into [secrets], in place of what is there, behind the old keys:");
-    println!("#         every server and worker must know a new key before the first one uses it. So first move each new entry to");
-    println!("#         the end of its line and restart all of them;");
-    println!("# Step 2. then put it first, as printed here, and restart all of them again.");
+    let mut rotations = Vec::new();
     for kind in kinds {
         let (name, ring) = ring(settings, *kind).map_err(anyhow::Error::msg)?;
-        println!("{name}s = \"{}\"", keyring::rotated(&ring, &today).1);
-        println!("{name} = \"\"");
+        rotations.push((name, keyring::rotated(&ring, &today)));
     }
+    println!("# Step 1. Put these lines into [secrets] and restart every server and worker: all of them know the new keys then.");
+    for (name, rotation) in &rotations {
+        println!("{name}s = \"{}\"\n{name} = \"\"", rotation.known);
+    }
+    println!("\n# Step 2. Put these in their place and restart all of them again: the new keys sign and seal.");
+    for (name, rotation) in &rotations {
+        println!("{name}s = \"{}\"", rotation.leading);
+    }
+    println!();
     println!("# Step 3. Take the old entries out and restart, when nothing needs them any more:");
     for kind in kinds {
         match kind {

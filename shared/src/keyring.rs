@@ -94,20 +94,28 @@ fn decoded(setting: &str, which: &str, text: &str, length: Length) -> Result<Vec
     }
 }
 
-/// A line of settings in which a new key leads this ring, with a new id made of `today` (e.g. 20261121).
+/// A ring with a new key, in two steps: a key that some processes do not know yet must not be used by the others.
+pub struct Rotation {
+    /// The new key's id.
+    pub id: String,
+    /// First: the new key is known, behind the old ones.
+    pub known: String,
+    /// Then: it leads.
+    pub leading: String,
+}
+
+/// Makes a new key for this ring, with an id made of `today` (e.g. 20261121).
 #[must_use]
-pub fn rotated(ring: &Ring, today: &str) -> (String, String) {
+pub fn rotated(ring: &Ring, today: &str) -> Rotation {
     let taken = |id: &str| ring.keys.iter().any(|key| key.id == id);
     let id = std::iter::once(today.to_owned())
         .chain((b'b'..=b'z').map(|letter| format!("{today}{}", char::from(letter))))
         .find(|id| !taken(id))
         .unwrap_or_else(|| today.to_owned());
-    let new: [u8; 32] = rand::random();
-    let line = std::iter::once(format!("{id}:{}", STANDARD.encode(new)))
-        .chain(ring.keys.iter().map(|key| format!("{}:{}", key.id, STANDARD.encode(&key.bytes))))
-        .collect::<Vec<_>>()
-        .join(",");
-    (id, line)
+    let bytes: [u8; 32] = rand::random();
+    let new = format!("{id}:{}", STANDARD.encode(bytes));
+    let old = ring.keys.iter().map(|key| format!("{}:{}", key.id, STANDARD.encode(&key.bytes))).collect::<Vec<_>>().join(",");
+    Rotation { id, known: format!("{old},{new}"), leading: format!("{new},{old}") }
 }
 
 #[cfg(test)]
@@ -149,12 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_ring_reads_back_with_the_new_key_first() {
+    fn a_rotated_ring_knows_the_new_key_first_and_is_led_by_it_then() {
         let old = read("", &key(1)).expect("a ring");
-        let (id, line) = rotated(&old, "20260115");
-        let new = read(&line, "").expect("a ring");
-        assert_eq!((id.as_str(), new.active().id.as_str()), ("20260115", "20260115"));
+        let rotation = rotated(&old, "20260115");
+        let known = read(&rotation.known, "").expect("a ring");
+        let new = read(&rotation.leading, "").expect("a ring");
+        assert_eq!((rotation.id.as_str(), known.active().id.as_str(), new.active().id.as_str()), ("20260115", "0", "20260115"));
+        assert_eq!(new.active().bytes, known.keys()[1].bytes);
         assert_eq!(new.keys()[1].bytes, old.active().bytes);
-        assert_eq!(rotated(&new, "20260115").0, "20260115b");
+        assert_eq!(rotated(&new, "20260115").id, "20260115b");
     }
 }
