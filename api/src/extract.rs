@@ -16,6 +16,10 @@ use crate::{error::ApiError, state::AppState};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json<T>(pub T);
 
+/// A body of whatever kind, to its end.
+#[derive(Clone, Debug)]
+pub struct Whole(pub Bytes);
+
 /// The parameters of the path.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
@@ -34,13 +38,21 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             Some(named) => return Err(ApiError::MediaType(format!("the body must be application/json, not {}", shown(&named)))),
             None => return Err(ApiError::MediaType("the body must be application/json; there is no Content-Type".to_owned())),
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        let body = Whole::from_request(request, state).await?.0;
+        Ok(Self(from_json(&body)?))
+    }
+}
+
+impl FromRequest<AppState> for Whole {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 ApiError::Business(Error::TooLarge { limit_bytes: state.settings.api.max_body_bytes as u64 })
             }
             _ => ApiError::BodyLost("the body could not be read to its end".to_owned()),
-        })?;
-        Ok(Self(from_json(&body)?))
+        })
     }
 }
 
@@ -146,7 +158,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 }
 
 /// What a form with a choice "any" sends as `state=`: no filter.
-const CHOICES: [&str; 3] = ["state", "kind", "lane"];
+pub(crate) const CHOICES: [&str; 3] = ["state", "kind", "lane"];
 
 fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs: Vec<(String, String)> = url_pairs(query).into_owned().collect();

@@ -57,6 +57,7 @@ TEXT
         check "licences and bans" cargo deny --offline check licenses bans
     fi
     check "tests" cargo test --workspace --locked --no-fail-fast "$@"
+    check "the api against its document" check_api
     [ -z "$FAILED" ] || die "failed:$FAILED"
     printf '%sall checks passed%s\n' "$GREEN" "$PLAIN"
 }

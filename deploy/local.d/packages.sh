@@ -135,6 +135,7 @@ install_with_brew() {
         case $name in
             postgresql) names+=(postgresql@17) ;;
             redis-server) names+=(redis) ;;
+            python3-venv) names+=(python) ;;
             build-essential) die "the C compiler is missing: run xcode-select --install" ;;
         esac
     done

@@ -5,7 +5,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{FromRequest, FromRequestParts, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
@@ -25,6 +25,7 @@ use shared::{
 use crate::{
     caller::{Caller, WORKSPACE_ID},
     error::{ApiError, ApiResult},
+    extract::Whole,
     request,
     state::AppState,
 };
@@ -60,10 +61,7 @@ async fn once(state: AppState, request: Request, next: Next) -> ApiResult<Respon
         return upload(state, asked(None), parts, body, &boundary, next).await;
     }
     let whole = Request::from_parts(parts.clone(), body);
-    let bytes = Bytes::from_request(whole, &state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::from(Error::TooLarge { limit_bytes: state.settings.api.max_body_bytes as u64 }),
-        _ => ApiError::BodyLost("the body could not be read to its end".to_owned()),
-    })?;
+    let Whole(bytes) = Whole::from_request(whole, &state).await?;
     match keyed::begin(&state.pool, &asked(Some(Fingerprint::of(&bytes))), state.clock.now()).await? {
         Begun::Run(run) => Ok(run_it(state, run, Request::from_parts(parts, Body::from(bytes)), next, None).await),
         Begun::Done(answer, _) => Ok(again(answer)),

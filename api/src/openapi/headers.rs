@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{each_operation, levels};
-use crate::front::classes as limits;
+use crate::{extract::CHOICES, front::classes as limits};
 
 /// What is told with an `ETag`, and changed where `If-Match` says so.
 const TAGGED: [&str; 6] = [
@@ -171,6 +171,10 @@ impl Class {
             match parameter["name"].as_str() {
                 Some("page") => *parameter = reference("parameters", "Page"),
                 Some("limit") => *parameter = reference("parameters", "Limit"),
+                Some(name) if CHOICES.contains(&name) => {
+                    let choice = parameter["schema"].take();
+                    parameter["schema"] = json!({ "anyOf": [choice, { "type": "string", "const": "", "description": "Any." }] });
+                }
                 _ => {}
             }
         }

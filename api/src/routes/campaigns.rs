@@ -135,7 +135,7 @@ struct NewBody {
     #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Spring sale")]
     name: String,
     /// A template.
-    #[schema(min_length = 1, max_length = 998, example = "{{ contact.name }}, spring is here")]
+    #[schema(min_length = 1, max_length = 200, example = "{{ contact.name }}, spring is here")]
     subject: String,
     from: From,
     /// A template that shows `unsubscribe_url`.
@@ -145,7 +145,7 @@ struct NewBody {
     #[schema(example = "Hi {{ contact.name }}\n\nUnsubscribe: {{ unsubscribe_url }}")]
     text: Option<String>,
     /// To whom.
-    #[schema(min_items = 1)]
+    #[schema(min_items = 1, max_items = 100)]
     list_ids: Vec<Uuid>,
     /// Absent or null: whichever route there is, by weight and health.
     route_id: Option<Uuid>,
@@ -229,7 +229,7 @@ struct FromChange {
 struct ChangeBody {
     #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Spring sale")]
     name: Option<String>,
-    #[schema(min_length = 1, max_length = 998, example = "{{ contact.name }}, spring is here")]
+    #[schema(min_length = 1, max_length = 200, example = "{{ contact.name }}, spring is here")]
     subject: Option<String>,
     #[serde(default)]
     from: FromChange,
@@ -239,7 +239,7 @@ struct ChangeBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "Hi {{ contact.name }}\n\nUnsubscribe: {{ unsubscribe_url }}")]
     text: Option<Option<String>>,
-    #[schema(min_items = 1)]
+    #[schema(min_items = 1, max_items = 100)]
     list_ids: Option<Vec<Uuid>>,
     /// Null: whichever route there is.
     #[serde(default, deserialize_with = "present")]
@@ -409,8 +409,8 @@ async fn show(
 #[serde(deny_unknown_fields)]
 #[schema(as = TestMail)]
 struct TestBody {
-    /// Up to ten addresses.
-    #[schema(min_items = 1, max_items = 10, example = json!(["ann@example.com"]))]
+    /// Up to five addresses.
+    #[schema(min_items = 1, max_items = 5, example = json!(["ann@example.com"]))]
     to: Vec<String>,
 }
 

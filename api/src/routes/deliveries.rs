@@ -60,6 +60,7 @@ struct DeliveriesQuery {
     #[param(schema_with = words::delivery_state)]
     state: Option<String>,
     /// `csv`: all of them as a file, as with `Accept: text/csv`.
+    #[param(inline)]
     format: Option<Format>,
 }
 

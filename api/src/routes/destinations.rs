@@ -110,7 +110,7 @@ async fn one(State(state): State<AppState>, _: Admin, Path(domain): Path<String>
 #[schema(as = DestinationLimits)]
 struct LimitsBody {
     /// Messages a second.
-    #[schema(exclusive_minimum = 0.0, maximum = 100_000.0, example = 20.0)]
+    #[schema(exclusive_minimum = 0.0, example = 20.0)]
     rate_per_second: Option<f64>,
     #[schema(minimum = 1, maximum = 10_000, example = 5)]
     max_connections: Option<i32>,

@@ -128,20 +128,22 @@ struct NewBody {
     /// `smtp://host:port`.
     #[schema(example = "smtp://relay.example.com:587")]
     url: String,
-    #[schema(example = "mochila")]
+    #[schema(max_length = 1000, example = "mochila")]
     username: Option<String>,
-    /// Never told again.
-    #[schema(value_type = Option<String>, format = Password, example = "correct horse battery staple")]
+    /// Never told again. A username and a password go together.
+    #[schema(value_type = Option<String>, max_length = 1000, format = Password, example = "correct horse battery staple")]
     password: Option<Secret>,
     #[serde(default)]
     tls: Tls,
     #[serde(default = "ten")]
-    #[schema(default = 10, example = 10)]
+    #[schema(default = 10, minimum = 1, maximum = 10_000, example = 10)]
     max_connections: i32,
-    #[schema(example = 100.0)]
+    /// Messages a second; absent or null: as many as it takes.
+    #[schema(exclusive_minimum = 0.0, example = 100.0)]
     rate_per_second: Option<f64>,
+    /// Its share of what goes out; 0: nothing while there is another.
     #[serde(default = "one_share")]
-    #[schema(default = 1, example = 1)]
+    #[schema(default = 1, minimum = 0, maximum = 1000, example = 1)]
     weight: i32,
 }
 
@@ -197,18 +199,19 @@ struct ChangeBody {
     #[schema(example = "smtp://relay.example.com:587")]
     url: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, example = "mochila")]
+    #[schema(value_type = Option<String>, max_length = 1000, example = "mochila")]
     username: Option<Option<String>>,
     /// Must be given again, or be null, when the url names another host.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = Password, example = "correct horse battery staple")]
+    #[schema(value_type = Option<String>, max_length = 1000, format = Password, example = "correct horse battery staple")]
     password: Option<Option<Secret>>,
     tls: Option<Tls>,
-    #[schema(example = 10)]
+    #[schema(minimum = 1, maximum = 10_000, example = 10)]
     max_connections: Option<i32>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<f64>, example = 100.0)]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0.0, example = 100.0)]
     rate_per_second: Option<Option<f64>>,
+    #[schema(minimum = 0, maximum = 1000, example = 1)]
     weight: Option<i32>,
     disabled: Option<bool>,
 }

@@ -7,6 +7,7 @@ mod contacts;
 mod contract;
 mod cors;
 mod deliveries;
+mod digest;
 mod etags;
 mod events;
 mod headers;

@@ -6,7 +6,7 @@ use axum::http::{Method, header};
 use mochila_api::openapi::{self, document, operations};
 use serde_json::Value;
 
-use crate::{app::TestApp, contract};
+use crate::{app::TestApp, contract, digest};
 
 fn names(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
@@ -26,6 +26,64 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
         assert!(own.len() == 1 && tags.contains(own[0]), "{method} {path}: {own:?}");
         for level in openapi::levels(operation) {
             assert!(["viewer", "editor", "owner", "admin"].contains(&level), "{method} {path}: {level}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_would_feel_of_a_change_is_seen() {
+    insta::assert_snapshot!(digest::of_the_document());
+}
+
+/// Each `(what, where)` of the document, from the top down.
+fn everything<'a>(value: &'a Value, at: String, found: &mut Vec<(&'a Value, String)>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| everything(value, format!("{at}/{name}"), found)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| everything(item, format!("{at}/{index}"), found)),
+        _ => {}
+    }
+    found.push((value, at));
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_example_shows_something() {
+    let mut found = Vec::new();
+    everything(document(), String::new(), &mut found);
+    for (value, at) in found {
+        if let Some(to) = value.as_str().and_then(|text| text.strip_prefix('#')).filter(|_| at.ends_with("/$ref")) {
+            assert!(document().pointer(to).is_some(), "{at} leads to {to}, where nothing is");
+        }
+        assert!(value != "text" || !at.contains("/example"), "{at}: a string that nobody gave an example");
+    }
+}
+
+#[test]
+fn a_schema_has_a_name_of_its_own() {
+    let mut names: Vec<String> = Vec::new();
+    for folder in ["api/src", "shared/src"] {
+        named(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(folder), &mut names);
+    }
+    assert!(names.len() > 50, "{names:?}");
+    names.sort();
+    let twice: Vec<&str> = names.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0].as_str()).collect();
+    assert_eq!(twice, Vec::<&str>::new(), "of two schemas of one name the document has one: #[schema(as = …)]");
+}
+
+/// Names of all types that derive `ToSchema`, by `as` or by their own.
+fn named(folder: &std::path::Path, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            named(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).expect("a source");
+            for after in source.split("ToSchema)]").skip(1) {
+                let head = after.split_once('{').map_or("", |(head, _)| head);
+                let own =
+                    head.split_once("#[schema(as = ").or_else(|| head.rsplit_once("struct ")).or_else(|| head.rsplit_once("enum "));
+                let name = own.expect("a name").1;
+                names.push(name.chars().take_while(|c| c.is_alphanumeric()).collect());
+            }
         }
     }
 }

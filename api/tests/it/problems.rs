@@ -124,6 +124,13 @@ async fn a_body_that_is_not_json_or_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_form_of_a_mails_page_that_is_too_large_is_a_problem_too() {
+    let app = TestApp::with(|settings| settings.api.max_body_bytes = 1000).await;
+    let form = Request::post("/reset-password?token=x").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    app.send(form.body(Body::from("x".repeat(1001))).expect("a request")).await.problem(413);
+}
+
+#[tokio::test]
 async fn page_limit_and_ids_are_checked() {
     let app = TestApp::new().await;
     let ann = app.somebody().await;
