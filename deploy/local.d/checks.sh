@@ -6,7 +6,8 @@ run_checks() {
         cat <<'TEXT'
 Usage: deploy/local test [-- CARGO TEST ARGUMENTS]
 
-Format, lints, alerts (promtool) and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end. This
+Format, lints, alerts (promtool) and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end; then
+the api is called by schemathesis, which is fetched from PyPI (MOCHILA_SKIP_SCHEMATHESIS=1 leaves that out). This
 PostgreSQL runs without fsync: its data are thrown away. While it runs, .local/test.env has DATABASE_URL and REDIS_URL.
 
        deploy/local test --servers

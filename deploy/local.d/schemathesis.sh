@@ -39,7 +39,7 @@ call_as() {
     token=$("$SCHEMATHESIS/bin/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]]["token"] or "")' "$MOCHILA_THINGS" "$who")
     (
         cd "$STATE" || exit
-        MOCHILA_CALLER=$who PYTHONPATH=$ROOT/deploy/schemathesis SCHEMATHESIS_HOOKS=hooks \
+        MOCHILA_CALLER=$who PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$ROOT/deploy/schemathesis SCHEMATHESIS_HOOKS=hooks \
             "$SCHEMATHESIS/bin/schemathesis" --config-file "$ROOT/deploy/schemathesis/schemathesis.toml" run \
             "$MOCHILA_URL/api/v1/openapi.json" ${token:+-H "Authorization: Bearer $token"} --no-color "$@"
     ) >"$log" 2>&1 || status=$?
