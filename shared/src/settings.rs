@@ -1,6 +1,11 @@
 //! Settings: the documented defaults of `deploy/config.default.toml`, a file, the environment, in this order.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use figment::{
     Figment,
@@ -34,6 +39,7 @@ pub struct Settings {
     pub worker: Worker,
     pub queue: Queue,
     pub sending: Sending,
+    pub dns: Dns,
     pub retention: Retention,
     pub telemetry: Telemetry,
 }
@@ -144,6 +150,7 @@ section!(Sending {
     breaker: Breaker,
 });
 section!(Breaker { failures: usize, window_seconds: f64, pause_seconds: f64, longest_pause_seconds: f64, probe_seconds: f64 });
+section!(Dns { servers: String, timeout_ms: u64, attempts: usize });
 section!(Retention { jobs_days: u32, attempts_days: u32, deliveries_days: u32, uploads_days: u32 });
 section!(Telemetry { otlp_endpoint: String, sample_ratio: f64, sentry_dsn: Secret });
 section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
@@ -158,6 +165,30 @@ section!(Slowdown {
     suspend_after: u32,
     suspend_seconds: f64,
 });
+
+impl Dns {
+    /// The servers of the list, port 53 where it names none; empty where the system's are meant.
+    ///
+    /// # Errors
+    /// A sentence that names the setting and the value.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        let named = self.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        named
+            .map(|server| {
+                let plain =
+                    server.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+                plain.or_else(|_| server.parse()).map_err(|_| format!("settings: dns.servers: {server:?} is no address"))
+            })
+            .collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=60_000).contains(&self.timeout_ms) || !(1..=10).contains(&self.attempts) {
+            return Err("settings: dns.timeout_ms must be between 1 and 60000, dns.attempts between 1 and 10".to_owned());
+        }
+        self.addresses().map(drop)
+    }
+}
 
 impl Mail {
     /// Whether there is a relay for mails about accounts.
@@ -241,6 +272,7 @@ impl Settings {
             }
         }
         self.mail.check()?;
+        self.dns.check()?;
         if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
             return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
         }
@@ -298,6 +330,17 @@ mod tests {
         assert_eq!(mail.check(), Err("settings: mail.tls: there is no tls mode \"maybe\"".to_owned()));
         mail.relay_url = "http://user:secret@relay.test".to_owned().into();
         assert_eq!(mail.check(), Err("settings: mail.relay_url begins with http, not smtp".to_owned()));
+    }
+
+    #[test]
+    fn name_servers_are_addresses_with_or_without_a_port() {
+        let mut dns = Settings::sample().dns;
+        assert_eq!(dns.addresses(), Ok(Vec::new()));
+        dns.servers = "127.0.0.1:5300, 192.0.2.1,::1,[::1]:5300".to_owned();
+        let addresses = dns.addresses().expect("addresses").iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(addresses, ["127.0.0.1:5300", "192.0.2.1:53", "[::1]:53", "[::1]:5300"]);
+        dns.servers = "localhost".to_owned();
+        assert_eq!(dns.check(), Err("settings: dns.servers: \"localhost\" is no address".to_owned()));
     }
 
     #[test]

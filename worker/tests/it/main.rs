@@ -1,5 +1,6 @@
 //! The worker on real parts: PostgreSQL, Redis, SMTP over a socket.
 
+mod dns;
 mod doctor;
 mod house;
 mod ledger;

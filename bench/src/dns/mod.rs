@@ -1,0 +1,10 @@
+//! A name server on loopback, over UDP and TCP, that says what it is told to.
+//!
+//! [`zones`] is what it knows and how it misbehaves, [`server`] serves it. It is authoritative for everything: what it was not told is
+//! NXDOMAIN.
+
+mod server;
+mod zones;
+
+pub use server::Server;
+pub use zones::{Behaviour, Kind, Zones};
