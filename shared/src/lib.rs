@@ -1,7 +1,7 @@
 //! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
-//! sent), [`routes`] (by which way), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
+//! sent), [`routes`] (by which way), [`sending_domains`] (from where), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`version`]
@@ -26,6 +26,7 @@ pub mod page;
 pub mod queue;
 pub mod readiness;
 pub mod routes;
+pub mod sending_domains;
 pub mod settings;
 pub mod store;
 pub mod suppressions;

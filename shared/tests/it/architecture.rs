@@ -9,7 +9,7 @@ use std::{
 use shared::testing::Stage;
 
 /// From the bottom up: a domain may use those before it.
-const DOMAINS: [&str; 11] = [
+const DOMAINS: [&str; 12] = [
     "accounts",
     "idempotency",
     "queue",
@@ -17,6 +17,7 @@ const DOMAINS: [&str; 11] = [
     "suppressions",
     "contacts",
     "routes",
+    "sending_domains",
     "deliveries",
     "campaigns",
     "imports",

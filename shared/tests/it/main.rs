@@ -11,3 +11,4 @@ mod queue;
 mod retention;
 mod retry;
 mod route_health;
+mod sending_domains;
