@@ -1,7 +1,8 @@
 //! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
-//! sent), [`routes`] (by which way), [`sending_domains`] (from where), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
+//! sent), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`] (from where), [`contacts`], [`suppressions`] and [`imports`]
+//! (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`version`]
@@ -16,6 +17,7 @@ pub mod contacts;
 pub mod database;
 pub mod deliveries;
 pub mod error;
+pub mod feedback;
 pub mod idempotency;
 pub mod imports;
 pub mod keyring;

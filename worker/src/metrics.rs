@@ -34,7 +34,16 @@ pub fn announce() {
     metrics::describe_histogram!("ledger_rows", "messages in one group");
     metrics::describe_histogram!("job_wait_seconds", metrics::Unit::Seconds, "from due to begun");
     metrics::describe_histogram!("job_duration_seconds", metrics::Unit::Seconds, "one run of a job");
-    for name in ["ledger_errors_total", "lease_expired_total", "scrape_errors_total"] {
+    metrics::describe_counter!("campaign_complaint_warnings_total", "campaigns with more complaints than their policies warn at");
+    metrics::describe_counter!("campaign_complaint_pauses_total", "campaigns that were paused for their complaints");
+    metrics::describe_histogram!("complaint_share_percent", "complaints by accepted mails of a campaign, whenever one was judged");
+    for name in [
+        "ledger_errors_total",
+        "lease_expired_total",
+        "scrape_errors_total",
+        "campaign_complaint_warnings_total",
+        "campaign_complaint_pauses_total",
+    ] {
         metrics::counter!(name).absolute(0);
     }
     for lane in Lane::ALL {

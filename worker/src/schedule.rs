@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 17] = every! {
+    let lines: [(Duration, &str, Work); 20] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -55,6 +55,9 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         600.0 s prune_deliveries
         3600.0 s prune_uploads
         3600.0 s forget_workers
+        1.0 s take_refusals
+        10.0 s watch_complaints
+        3600.0 s prune_suppressions
     };
     let loops = lines.map(|(every, name, work)| {
         let (tools, over) = (tools.clone(), over.clone());
@@ -206,5 +209,31 @@ async fn sweep_uploads(tools: Tools) -> anyhow::Result<()> {
 
 async fn prune_accounts(tools: Tools) -> anyhow::Result<()> {
     shared::members::prune::expired(&tools.pool, tools.clock.now()).await?;
+    Ok(())
+}
+
+async fn take_refusals(tools: Tools) -> anyhow::Result<()> {
+    shared::feedback::refusals::take(&tools.pool).await?;
+    Ok(())
+}
+
+async fn watch_complaints(tools: Tools) -> anyhow::Result<()> {
+    for judged in shared::feedback::complaints::watch(&tools.pool).await? {
+        let (id, percent) = (judged.campaign_id, judged.percent);
+        metrics::histogram!("complaint_share_percent").record(percent);
+        if judged.warned {
+            metrics::counter!("campaign_complaint_warnings_total").increment(1);
+            tracing::warn!(campaign.id = %id, percent, "more recipients of a campaign complain than its workspace's policy warns at");
+        }
+        if judged.paused {
+            metrics::counter!("campaign_complaint_pauses_total").increment(1);
+            tracing::warn!(campaign.id = %id, percent, "a campaign is paused because too many of its recipients complain");
+        }
+    }
+    Ok(())
+}
+
+async fn prune_suppressions(tools: Tools) -> anyhow::Result<()> {
+    pruned("suppressions that have expired", shared::suppressions::suppression::prune(&tools.pool).await?);
     Ok(())
 }

@@ -97,9 +97,10 @@ async fn look_at_campaigns(pool: PgPool, ids: Vec<Uuid>) -> shared::error::Resul
 /// The rate changes by itself as time goes by: it is told, but it is no news.
 fn of_campaign(progress: Progress) -> Sight<Progress> {
     let mut mark = DefaultHasher::new();
-    let Progress { accepted, bounced, failed, suppressed, cancelled, unknown, deferred, pending, in_flight, .. } = progress;
+    let Progress { accepted, bounced, failed, suppressed, cancelled, unknown, deferred, pending, in_flight, complained, .. } =
+        progress;
     (&progress.state, progress.audience, &progress.destinations).hash(&mut mark);
-    (accepted, bounced, failed, suppressed, cancelled, unknown, deferred, pending, in_flight).hash(&mut mark);
+    (accepted, bounced, failed, suppressed, cancelled, unknown, deferred, pending, in_flight, complained).hash(&mut mark);
     let left = pending + deferred + in_flight;
     let over = matches!(progress.state.as_str(), "finished" | "finished_with_failures" | "cancelled") && left <= 0;
     Sight { item: Arc::new(progress), mark: mark.finish(), over }

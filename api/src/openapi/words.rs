@@ -25,6 +25,13 @@ pub fn delivery_state() -> Object {
     one_of(&listing::STATES)
 }
 
+/// What a filter of deliveries takes.
+#[must_use]
+pub fn delivery_filter() -> Object {
+    let words: Vec<&str> = listing::STATES.into_iter().chain([listing::COMPLAINED]).collect();
+    one_of(&words)
+}
+
 /// States of a recipient: those of a delivery, or nothing was tried yet.
 #[must_use]
 pub fn recipient_state() -> Object {

@@ -77,6 +77,11 @@ struct Summary {
     list_ids: Vec<Uuid>,
     route_id: Option<Uuid>,
     state: CampaignState,
+    /// Why the house paused it; null where a person did, and where it is not paused.
+    #[schema(example = "0.42 % of its accepted mails are complained about; the workspace's policy pauses above 0.3 %")]
+    pause_reason: Option<String>,
+    /// Since when more recipients complain than the workspace's policy warns at.
+    complaint_warning_at: Option<DateTime<Utc>>,
     /// How many it goes to; null until the launch has counted them.
     #[schema(minimum = 0, example = 2400)]
     audience: Option<i64>,
@@ -111,6 +116,8 @@ impl std::convert::From<Campaign> for Summary {
             list_ids: campaign.list_ids,
             route_id: campaign.route_id,
             state: campaign.state,
+            pause_reason: campaign.pause_reason,
+            complaint_warning_at: campaign.complaint_warning_at,
             audience: campaign.audience,
             scheduled_at: campaign.scheduled_at,
             launched_at: campaign.launched_at,

@@ -56,8 +56,8 @@ struct DeliveriesQuery {
     /// Part of the address.
     #[serde(default)]
     search: String,
-    /// In this state.
-    #[param(schema_with = words::delivery_state)]
+    /// In this state; `complained`: with the mark of a complaint, whatever the state.
+    #[param(schema_with = words::delivery_filter)]
     state: Option<String>,
     /// `csv`: all of them as a file, as with `Accept: text/csv`.
     #[param(inline)]
@@ -89,6 +89,8 @@ struct DeliveryBody {
     first_attempt_at: Option<DateTime<Utc>>,
     last_attempt_at: Option<DateTime<Utc>>,
     next_attempt_at: Option<DateTime<Utc>>,
+    /// When the recipient called it spam.
+    complained_at: Option<DateTime<Utc>>,
 }
 
 impl DeliveryBody {
@@ -107,6 +109,7 @@ impl DeliveryBody {
             first_attempt_at: delivery.first_attempt_at,
             last_attempt_at: delivery.last_attempt_at,
             next_attempt_at: delivery.next_attempt_at,
+            complained_at: delivery.complained_at,
         }
     }
 }

@@ -5,22 +5,26 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     page::{Page, PageRequest},
-    suppressions::suppression::{self, Filter, Kind, Reason, Suppression},
+    suppressions::{
+        policy::{self, Policy},
+        suppression::{self, Filter, Kind, Reason, Suppression},
+    },
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
-    caller::{Caller, Editor},
+    caller::{Caller, Editor, Owner},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
-/// `/suppressions`.
+/// `/suppressions` and `/suppression-policy`.
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(page, create)).routes(routes!(remove))
+    OpenApiRouter::new().routes(routes!(page, create)).routes(routes!(remove)).routes(routes!(show_policy, set_policy))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -34,13 +38,15 @@ struct SuppressionBody {
     value: String,
     #[schema(value_type = Reason)]
     reason: String,
+    /// It counts until then; null: for good.
+    expires_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
 impl From<Suppression> for SuppressionBody {
     fn from(suppression: Suppression) -> Self {
-        let Suppression { id, workspace_id, kind, value, reason, created_at } = suppression;
-        Self { id, workspace_id, kind, value, reason, created_at }
+        let Suppression { id, workspace_id, kind, value, reason, expires_at, created_at } = suppression;
+        Self { id, workspace_id, kind, value, reason, expires_at, created_at }
     }
 }
 
@@ -103,4 +109,29 @@ async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uu
     suppression::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the workspace does about bounces and complaints
+#[utoipa::path(get, path = "/suppression-policy", operation_id = "get_suppression_policy", tag = "suppressions",
+    security(("bearer" = ["viewer"])), responses((status = 200, description = "The policy; the defaults where none was set", body = Policy)))]
+async fn show_policy(State(state): State<AppState>, caller: Caller) -> ApiResult<Tagged<Policy>> {
+    let found = policy::of(&mut *state.pool.acquire().await?, caller.scope.workspace_id).await?;
+    Ok(Tagged(found.updated_at, found.policy))
+}
+
+/// Set what the workspace does about bounces and complaints
+///
+/// A hard bounce and a complaint suppress for good under every policy.
+#[utoipa::path(put, path = "/suppression-policy", operation_id = "set_suppression_policy", tag = "suppressions",
+    security(("bearer" = ["owner"])), responses((status = 200, description = "The policy", body = Policy)))]
+async fn set_policy(
+    State(state): State<AppState>,
+    caller: Owner,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<Policy>,
+) -> ApiResult<Tagged<Policy>> {
+    let mut transaction = state.pool.begin().await?;
+    let set = policy::set(&mut transaction, caller.scope, &expected, &body).await?;
+    transaction.commit().await?;
+    Ok(Tagged(set.updated_at, set.policy))
 }

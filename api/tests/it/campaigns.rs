@@ -23,6 +23,7 @@ async fn a_campaign_is_written_read_changed_and_deleted() {
     assert_json_snapshot!(made, {".id" => "", ".workspace_id" => "", ".list_ids" => "", ".route_id" => "", ".created_at" => "", ".updated_at" => ""}, @r#"
     {
       "audience": null,
+      "complaint_warning_at": null,
       "created_at": "",
       "finished_at": null,
       "from": {
@@ -34,6 +35,7 @@ async fn a_campaign_is_written_read_changed_and_deleted() {
       "launched_at": null,
       "list_ids": "",
       "name": "Spring",
+      "pause_reason": null,
       "route_id": "",
       "scheduled_at": null,
       "state": "draft",
@@ -347,6 +349,7 @@ async fn progress_adds_up_to_the_audience() {
       "audience": 2,
       "bounced": 0,
       "cancelled": 0,
+      "complained": 0,
       "deferred": 0,
       "destinations": [
         {

@@ -19,6 +19,7 @@ async fn deliveries_are_told_with_their_replies_and_stable_message_ids() {
     assert_json_snapshot!(all["data"][0], {".contact_id" => "", ".message_id" => "", ".first_attempt_at" => "", ".last_attempt_at" => ""}, @r#"
     {
       "attempts": 1,
+      "complained_at": null,
       "contact_id": "",
       "enhanced_code": "2.0.0",
       "first_attempt_at": "",
@@ -33,9 +34,14 @@ async fn deliveries_are_told_with_their_replies_and_stable_message_ids() {
       "state": "in_flight"
     }
     "#);
-    for (query, found) in
-        [("state=in_flight", 1), ("state=accepted", 1), ("state=failed", 0), ("search=ONE.test", 1), ("search=%25", 0)]
-    {
+    for (query, found) in [
+        ("state=in_flight", 1),
+        ("state=accepted", 1),
+        ("state=failed", 0),
+        ("search=ONE.test", 1),
+        ("search=%25", 0),
+        ("state=complained", 0),
+    ] {
         let page = shop.app.get(&shop.owner, &format!("{path}?{query}")).await.expect(200);
         assert_eq!(page["pagination"]["total"], found, "{query}");
     }
@@ -68,7 +74,7 @@ async fn the_file_holds_every_row_and_quotes_what_needs_it() {
     assert_eq!(
         file.lines().next(),
         Some(
-            "recipient,state,attempts,smtp_code,enhanced_code,response,reason,message_id,first_attempt_at,last_attempt_at,next_attempt_at,contact_id"
+            "recipient,state,attempts,smtp_code,enhanced_code,response,reason,message_id,first_attempt_at,last_attempt_at,next_attempt_at,contact_id,complained_at"
         )
     );
     assert!(file.contains(r#"ada@one.test,accepted,1,250,2.0.0,"250 2.0.0 ""ok"", queued",,<"#), "{}", &file[..400]);

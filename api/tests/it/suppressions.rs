@@ -11,6 +11,7 @@ async fn an_address_or_a_domain_is_suppressed_and_lifted() {
     assert_json_snapshot!(made, { ".id" => "…", ".workspace_id" => "…", ".created_at" => "…" }, @r#"
     {
       "created_at": "…",
+      "expires_at": null,
       "id": "…",
       "kind": "address",
       "reason": "manual",
@@ -72,4 +73,46 @@ async fn a_suppression_must_be_an_address_or_a_domain_of_ones_own() {
     app.delete(&bob, &path).await.problem(403);
     assert_eq!(app.delete(&ann, &path).await.status, 204);
     app.delete(&ann, &path).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_workspace_has_the_default_policy_until_its_owner_sets_another() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let default = app.get(&ann, "/suppression-policy").await.expect(200);
+    assert_json_snapshot!(default, @r#"
+    {
+      "complaint_least_accepted": 1000,
+      "complaint_pause_percent": 0.3,
+      "complaint_warn_percent": 0.1,
+      "soft_bounces": 5,
+      "soft_days": 30
+    }
+    "#);
+    let with = |field: &str, value: serde_json::Value| {
+        let mut policy = default.clone();
+        policy[field] = value;
+        policy
+    };
+    let set = app.put(&ann, "/suppression-policy", with("soft_bounces", json!(3))).await.expect(200);
+    assert_eq!(set["soft_bounces"], 3);
+    assert_eq!(app.get(&ann, "/suppression-policy").await.expect(200), set);
+    for (field, value) in [("soft_bounces", json!(0)), ("soft_days", json!(4000)), ("complaint_warn_percent", json!(0.5))] {
+        let refused = app.put(&ann, "/suppression-policy", with(field, value)).await.problem(400);
+        assert_eq!(refused["errors"][0]["field"], field);
+    }
+    let viewer = app.member(ann.workspace_id, shared::accounts::level::Level::Viewer).await;
+    app.get(&viewer, "/suppression-policy").await.expect(200);
+    app.put(&viewer, "/suppression-policy", set).await.problem(403);
+}
+
+#[tokio::test]
+async fn a_suppression_that_has_expired_is_not_listed_and_can_be_entered_anew() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    app.post(&ann, "/suppressions", json!({ "kind": "address", "value": "bob@example.com" })).await.expect(201);
+    app.stage.execute("UPDATE suppressions SET expires_at = now() - interval '1 second'").await;
+    assert_eq!(app.get(&ann, "/suppressions").await.expect(200)["pagination"]["total"], 0);
+    let made = app.post(&ann, "/suppressions", json!({ "kind": "address", "value": "bob@example.com" })).await.expect(201);
+    assert_eq!(made["expires_at"], json!(null));
 }

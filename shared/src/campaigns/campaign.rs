@@ -110,6 +110,8 @@ pub struct Campaign {
     pub launch_counted: i64,
     pub audience: Option<i64>,
     pub finished_at: Option<DateTime<Utc>>,
+    pub pause_reason: Option<String>,
+    pub complaint_warning_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -304,7 +306,8 @@ pub async fn page(pool: &PgPool, scope: Scope, filter: &Filter, request: PageReq
     let total = count.build_query_scalar().fetch_one(pool).await?;
     let mut rows = QueryBuilder::new(
         "SELECT id, workspace_id, name, subject, from_name, from_email, '' AS html, NULL::text AS text, list_ids, route_id, state,
-                scheduled_at, launched_at, launch_counted, audience, finished_at, created_at, updated_at
+                scheduled_at, launched_at, launch_counted, audience, finished_at, pause_reason, complaint_warning_at,
+                created_at, updated_at
          FROM campaigns",
     );
     narrow(&mut rows, scope, filter);

@@ -37,6 +37,8 @@ pub struct Progress {
     pub deferred: i64,
     pub pending: i64,
     pub in_flight: i64,
+    /// Recipients who called the mail spam: a mark beside their state, not one of the sum.
+    pub complained: i64,
     /// Accepted messages per second over the last 10 s, or since the launch.
     pub rate_per_second: f64,
     /// At that rate; null where it is unknown.
@@ -141,6 +143,7 @@ struct Row {
     deferred: i64,
     pending: i64,
     in_flight: i64,
+    complained: i64,
     rate_per_second: f64,
     destinations: Json<Vec<DestinationProgress>>,
 }
@@ -186,6 +189,7 @@ pub async fn counted(pool: &PgPool, campaign_id: Uuid) -> Result<Option<(Uuid, P
                 t.unknown + coalesce(r.unknown, 0) AS unknown, t.deferred,
                 coalesce(c.audience, c.launch_counted) - t.rows
                     - coalesce(r.accepted + r.bounced + r.failed + r.suppressed + r.cancelled + r.unknown, 0) AS pending, t.in_flight,
+                coalesce((SELECT complained FROM campaign_complaints WHERE campaign_id = c.id), 0) AS complained,
                 t.recent / greatest(1, least(10, extract(epoch FROM now() - c.launched_at)::double precision)) AS rate_per_second,
                 (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'rows' ORDER BY s.rows - s.accepted DESC, s.rows DESC, s.domain), '[]')
                  FROM shown s) AS destinations
@@ -212,6 +216,7 @@ pub async fn counted(pool: &PgPool, campaign_id: Uuid) -> Result<Option<(Uuid, P
         deferred: row.deferred,
         pending: row.pending,
         in_flight: row.in_flight,
+        complained: row.complained,
         rate_per_second: row.rate_per_second,
         eta_seconds,
         destinations: row.destinations.0,
@@ -236,6 +241,7 @@ mod tests {
             deferred: 0,
             pending: 0,
             in_flight: 0,
+            complained: 0,
             rate_per_second: 0.0,
             eta_seconds: None,
             destinations: Vec::new(),

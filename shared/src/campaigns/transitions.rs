@@ -176,13 +176,14 @@ pub async fn test(connection: &mut PgConnection, scope: Scope, id: Uuid, to: &[S
 
 /// The conditional move: its row count is the answer.
 async fn shift(connection: &mut PgConnection, id: Uuid, from: State, to: State) -> Result<()> {
-    let moved = sqlx::query("UPDATE campaigns SET state = $3, updated_at = now() WHERE id = $1 AND state = $2")
-        .bind(id)
-        .bind(from.name())
-        .bind(to.name())
-        .execute(connection)
-        .await?
-        .rows_affected();
+    let moved =
+        sqlx::query("UPDATE campaigns SET state = $3, pause_reason = NULL, updated_at = now() WHERE id = $1 AND state = $2")
+            .bind(id)
+            .bind(from.name())
+            .bind(to.name())
+            .execute(connection)
+            .await?
+            .rows_affected();
     if moved == 1 { Ok(()) } else { Err(Error::Conflict(format!("campaign {id} is no longer {from}"))) }
 }
 

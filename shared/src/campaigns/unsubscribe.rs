@@ -3,7 +3,10 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    suppressions::suppression::{self, Reason},
+};
 
 /// Unsubscribes, inside the caller's transaction; a second time changes nothing. Works from the ledger where the contact is gone.
 /// Answers whether anybody was meant.
@@ -23,21 +26,22 @@ pub async fn apply(connection: &mut PgConnection, campaign_id: Uuid, contact_id:
     .fetch_optional(&mut *connection)
     .await?;
     let Some((workspace_id, address)) = meant else { return Ok(false) };
+    contact(connection, contact_id).await?;
+    suppression::suppress(connection, workspace_id, &address, Reason::Unsubscribe, None).await?;
+    Ok(true)
+}
+
+/// Marks the contact alone.
+///
+/// # Errors
+/// The database failed.
+pub async fn contact(connection: &mut PgConnection, contact_id: Uuid) -> Result<()> {
     sqlx::query(
         "UPDATE contacts SET state = 'unsubscribed', unsubscribed_at = coalesce(unsubscribed_at, now()), updated_at = now()
          WHERE id = $1 AND state = 'subscribed'",
     )
     .bind(contact_id)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO suppressions (id, workspace_id, kind, value, reason) VALUES ($1, $2, 'address', $3, 'unsubscribe')
-         ON CONFLICT (workspace_id, kind, value) DO NOTHING",
-    )
-    .bind(Uuid::now_v7())
-    .bind(workspace_id)
-    .bind(address)
     .execute(connection)
     .await?;
-    Ok(true)
+    Ok(())
 }

@@ -82,9 +82,11 @@ pub async fn admit(connection: &mut PgConnection, asked: &[Admission]) -> Result
                  WHEN contact.id IS NULL THEN 'deleted'
                  WHEN contact.state <> 'subscribed' THEN contact.state
                  WHEN EXISTS (SELECT 1 FROM suppressions s WHERE s.workspace_id = c.workspace_id
-                              AND s.kind = 'address' AND s.value = a.recipient) THEN 'suppressed'
+                              AND s.kind = 'address' AND s.value = a.recipient
+                              AND (s.expires_at IS NULL OR s.expires_at > now())) THEN 'suppressed'
                  WHEN EXISTS (SELECT 1 FROM suppressions s WHERE s.workspace_id = c.workspace_id
-                              AND s.kind = 'domain' AND s.value = a.domain) THEN 'suppressed' END AS refusal
+                              AND s.kind = 'domain' AND s.value = a.domain
+                              AND (s.expires_at IS NULL OR s.expires_at > now())) THEN 'suppressed' END AS refusal
              FROM asked a
              JOIN campaigns c ON c.id = a.campaign_id AND c.state = 'sending'
              JOIN jobs j ON j.id = a.chunk_id AND j.lease_epoch = a.lease_epoch AND j.state = 'running'
@@ -184,7 +186,7 @@ pub async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Resu
     // table has no statistics yet, and each outcome reads its whole campaign.
     let moved: i64 = sqlx::query_scalar(
         "WITH o AS MATERIALIZED (
-             SELECT o.*, c.state AS campaign_state
+             SELECT o.*, c.state AS campaign_state, c.workspace_id
              FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::smallint[], $7::text[], $8::text[],
                          $9::text[], $10::float8[], $11::uuid[])
                  AS o (campaign_id, contact_id, attempt_id, state, released, smtp_code, enhanced_code, response, reason, delay,
@@ -202,7 +204,16 @@ pub async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Resu
              FROM o
              WHERE d.campaign_id = o.campaign_id AND d.contact_id = o.contact_id AND d.attempt_id = o.attempt_id
                AND d.state IN ('sending', 'unknown')
-             RETURNING d.campaign_id),
+             RETURNING d.campaign_id, d.contact_id, d.attempt_id, d.recipient, d.state, d.smtp_code, d.enhanced_code, d.response,
+                       o.workspace_id),
+         -- Refusals wait there for the workspace's policy.
+         noted AS (
+             INSERT INTO feedback_events (workspace_id, campaign_id, contact_id, recipient, kind, source, smtp_code, status, diagnostic,
+                                          dedupe_key, received_at)
+             SELECT workspace_id, campaign_id, contact_id, recipient, 'bounce', 'smtp', smtp_code, enhanced_code, response,
+                    'smtp ' || campaign_id || ' ' || contact_id || ' ' || attempt_id, now()
+             FROM moved WHERE state IN ('bounced', 'failed') AND smtp_code IS NOT NULL
+             ON CONFLICT DO NOTHING),
          reopened AS (
              UPDATE campaigns SET state = 'sending', finished_at = NULL, updated_at = now()
              WHERE id IN (SELECT campaign_id FROM moved) AND state IN ('finished', 'finished_with_failures'))

@@ -11,9 +11,11 @@ use crate::{
 
 /// States as they are told: what the table calls `sending` is in flight.
 pub const STATES: [&str; 8] = ["accepted", "bounced", "failed", "suppressed", "cancelled", "unknown", "deferred", "in_flight"];
+/// What a filter names beside the states: those with the mark of a complaint, whatever their state.
+pub const COMPLAINED: &str = "complained";
 
 /// Columns of the file.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "recipient",
     "state",
     "attempts",
@@ -26,11 +28,12 @@ const COLUMNS: [&str; 12] = [
     "last_attempt_at",
     "next_attempt_at",
     "contact_id",
+    "complained_at",
 ];
 
 /// A row of the ledger.
 #[derive(Clone, Debug, FromRow)]
-#[expect(missing_docs, reason = "the columns are described in migrations/0006_deliveries.sql")]
+#[expect(missing_docs, reason = "the columns are described in migrations/0006_deliveries.sql and 0018_bounces.sql")]
 pub struct Delivery {
     pub contact_id: Uuid,
     pub recipient: String,
@@ -45,6 +48,7 @@ pub struct Delivery {
     pub first_attempt_at: Option<DateTime<Utc>>,
     pub last_attempt_at: Option<DateTime<Utc>>,
     pub next_attempt_at: Option<DateTime<Utc>>,
+    pub complained_at: Option<DateTime<Utc>>,
 }
 
 /// Which rows are shown.
@@ -64,7 +68,7 @@ impl Filter {
         let state = match state.as_deref() {
             None => None,
             Some("in_flight" | "sending") => Some("sending".to_owned()),
-            Some(known) if STATES.contains(&known) => state,
+            Some(known) if STATES.contains(&known) || known == COMPLAINED => state,
             Some("pending") => {
                 let message =
                     "pending recipients have not been tried, so they have no row here; the campaign's recipients list them all";
@@ -79,7 +83,7 @@ impl Filter {
 }
 
 const SELECT: &str = "SELECT contact_id, recipient, CASE state WHEN 'sending' THEN 'in_flight' ELSE state END AS state, attempts,
-    smtp_code, enhanced_code, response, reason, route_id, first_attempt_at, last_attempt_at, next_attempt_at
+    smtp_code, enhanced_code, response, reason, route_id, first_attempt_at, last_attempt_at, next_attempt_at, complained_at
     FROM deliveries WHERE campaign_id = ";
 
 /// A page of the rows, newest contact first.
@@ -114,8 +118,14 @@ pub async fn after(pool: &PgPool, campaign_id: Uuid, filter: &Filter, after: Opt
 }
 
 fn narrow(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
-    if let Some(state) = &filter.state {
-        query.push(" AND state = ").push_bind(state.clone());
+    match filter.state.as_deref() {
+        Some(COMPLAINED) => {
+            query.push(" AND complained_at IS NOT NULL");
+        }
+        Some(state) => {
+            query.push(" AND state = ").push_bind(state.to_owned());
+        }
+        None => {}
     }
     if !filter.search.is_empty() {
         query.push(" AND position(").push_bind(filter.search.clone()).push(" IN recipient) > 0");
@@ -153,6 +163,7 @@ pub fn csv_lines(rows: &[Delivery], message_id: impl Fn(Uuid) -> String) -> Resu
             time(row.last_attempt_at),
             time(row.next_attempt_at),
             row.contact_id.to_string(),
+            time(row.complained_at),
         ];
         writer.write_record(&fields).map_err(Error::internal)?;
     }

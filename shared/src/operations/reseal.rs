@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Every sealed column, by table; the row's id is the context. A test reads the schema for columns that are missing here.
-pub const COLUMNS: [(&str, &str); 2] = [("dkim_keys", "private_key_sealed"), ("routes", "password_sealed")];
+pub const COLUMNS: [(&str, &str); 3] =
+    [("dkim_keys", "private_key_sealed"), ("feedback_sources", "secret_sealed"), ("routes", "password_sealed")];
 /// Rows of one transaction.
 const SLICE: i64 = 200;
 

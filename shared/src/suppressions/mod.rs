@@ -1,3 +1,4 @@
-//! Whom a workspace never writes to, whatever its lists say. [`suppression`] is the noun.
+//! Addresses and domains that get no mail, whatever a list says; and when the house adds one by itself.
 
+pub mod policy;
 pub mod suppression;

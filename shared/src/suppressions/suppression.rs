@@ -65,13 +65,14 @@ impl Reason {
 
 /// A row of `suppressions`.
 #[derive(Clone, Debug, FromRow)]
-#[expect(missing_docs, reason = "the columns are described in migrations/0003_contacts.sql")]
+#[expect(missing_docs, reason = "the columns are described in migrations/0003_contacts.sql and 0018_bounces.sql")]
 pub struct Suppression {
     pub id: Uuid,
     pub workspace_id: Uuid,
     pub kind: String,
     pub value: String,
     pub reason: String,
+    pub expires_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -84,27 +85,71 @@ pub struct Filter {
     pub kind: Option<Kind>,
 }
 
-/// Suppresses `value` in the caller's workspace.
+/// Suppresses `value` in the caller's workspace, for good. One that has expired is replaced.
 ///
 /// # Errors
 /// [`Error::Invalid`]: the value is no address or no domain. [`Error::Conflict`]: it is suppressed already.
 pub async fn create(connection: &mut PgConnection, scope: Scope, kind: Kind, value: &str, reason: Reason) -> Result<Suppression> {
     let value = checked(kind, value)?;
     sqlx::query_as(
-        "INSERT INTO suppressions (id, workspace_id, kind, value, reason) VALUES ($1, $2, $3, $4, $5)
-         RETURNING id, workspace_id, kind, value, reason, created_at",
+        "INSERT INTO suppressions AS s (id, workspace_id, kind, value, reason) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (workspace_id, kind, value) DO UPDATE SET reason = excluded.reason, expires_at = NULL, updated_at = now()
+         WHERE s.expires_at <= now()
+         RETURNING id, workspace_id, kind, value, reason, expires_at, created_at",
     )
     .bind(Uuid::now_v7())
     .bind(scope.workspace_id)
     .bind(kind.name())
     .bind(&value)
     .bind(reason.name())
-    .fetch_one(connection)
-    .await
-    .map_err(|error| match Error::constraint(&error) {
-        Some("suppressions_value_key") => Error::Conflict(format!("the {} {value} is suppressed already", kind.name())),
-        _ => error.into(),
-    })
+    .fetch_optional(connection)
+    .await?
+    .ok_or_else(|| Error::Conflict(format!("the {} {value} is suppressed already", kind.name())))
+}
+
+/// What the house adds by itself: an address, for good or for so many days. Of two reasons the longer one stays: what is for good is never
+/// shortened, and keeps its reason. Answers whether anything changed.
+///
+/// # Errors
+/// The database failed.
+pub async fn suppress(
+    connection: &mut PgConnection,
+    workspace_id: Uuid,
+    address: &str,
+    reason: Reason,
+    days: Option<i32>,
+) -> Result<bool> {
+    let changed = sqlx::query(
+        "INSERT INTO suppressions AS s (id, workspace_id, kind, value, reason, expires_at)
+         VALUES ($1, $2, 'address', $3, $4, now() + make_interval(days => $5::integer))
+         ON CONFLICT (workspace_id, kind, value) DO UPDATE SET
+             reason = excluded.reason, expires_at = excluded.expires_at, updated_at = now()
+         WHERE s.expires_at < coalesce(excluded.expires_at, 'infinity')",
+    )
+    .bind(Uuid::now_v7())
+    .bind(workspace_id)
+    .bind(address)
+    .bind(reason.name())
+    .bind(days)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(changed > 0)
+}
+
+/// Removes those that have expired. Answers how many.
+///
+/// # Errors
+/// The database failed.
+pub async fn prune(pool: &PgPool) -> Result<u64> {
+    let gone = sqlx::query(
+        "DELETE FROM suppressions WHERE id IN (
+             SELECT id FROM suppressions WHERE expires_at < now() LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+    )
+    .execute(pool)
+    .await?
+    .rows_affected();
+    Ok(gone)
 }
 
 /// The workspace's suppressions that pass the filter, newest first.
@@ -115,14 +160,14 @@ pub async fn page(pool: &PgPool, scope: Scope, filter: &Filter, request: PageReq
     let mut count = QueryBuilder::new("SELECT count(*) FROM suppressions");
     narrow(&mut count, scope, filter);
     let total = count.build_query_scalar().fetch_one(pool).await?;
-    let mut rows = QueryBuilder::new("SELECT id, workspace_id, kind, value, reason, created_at FROM suppressions");
+    let mut rows = QueryBuilder::new("SELECT id, workspace_id, kind, value, reason, expires_at, created_at FROM suppressions");
     narrow(&mut rows, scope, filter);
     rows.push(" ORDER BY id DESC LIMIT ").push_bind(request.limit).push(" OFFSET ").push_bind(request.offset());
     Ok(Page::new(request, total, rows.build_query_as().fetch_all(pool).await?))
 }
 
 fn narrow(query: &mut QueryBuilder<Postgres>, scope: Scope, filter: &Filter) {
-    query.push(" WHERE workspace_id = ").push_bind(scope.workspace_id);
+    query.push(" WHERE (expires_at IS NULL OR expires_at > now()) AND workspace_id = ").push_bind(scope.workspace_id);
     if !filter.search.is_empty() {
         query.push(" AND position(").push_bind(filter.search.to_lowercase()).push(" IN value) > 0");
     }

@@ -125,6 +125,22 @@ async fn the_same_admission_again_recognises_its_own_rows_and_another_one_is_ref
 }
 
 #[tokio::test]
+async fn a_suppression_that_has_expired_holds_nobody_back() {
+    let mut desk = desk().await;
+    for (kind, value) in [("address", desk.waiting[0].email.clone()), ("domain", "orchard.test".to_owned())] {
+        sqlx::query("INSERT INTO suppressions (id, workspace_id, kind, value, expires_at) VALUES (uuid_v7(), $1, $2, $3, now())")
+            .bind(desk.fixture.workspace_id)
+            .bind(kind)
+            .bind(value)
+            .execute(&desk.stage.pool)
+            .await
+            .unwrap();
+    }
+    let asked = [desk.ask(0, 1)];
+    assert_eq!(admit(&mut desk.connection, &asked).await, [(1, "sending".to_owned())]);
+}
+
+#[tokio::test]
 async fn suppressed_unsubscribed_and_deleted_recipients_are_not_sent_to() {
     let mut desk = desk().await;
     let workspace = desk.fixture.workspace_id;

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod fairness;
+mod feedback;
 mod keys;
 mod ledger;
 mod membership;
