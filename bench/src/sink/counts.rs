@@ -26,14 +26,33 @@ pub struct Counts {
     unique: AtomicU64,
     domains: RwLock<HashMap<String, Arc<Domain>>>,
     timeline: Timeline,
-    messages: Mutex<VecDeque<Vec<u8>>>,
+    messages: Mutex<VecDeque<Kept>>,
     log: Option<Mutex<File>>,
     /// Open now.
     pub connections_open: AtomicI64,
     /// Ever.
     pub connections_total: AtomicU64,
-    /// Lines that are no command, and bare line feeds.
+    /// Lines that are no command, bare carriage returns and bare line feeds.
     pub protocol_errors: AtomicU64,
+}
+
+/// A message as it came.
+#[derive(Default)]
+struct Kept {
+    sender: String,
+    recipient: String,
+    bytes: Vec<u8>,
+}
+
+/// One of the last messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The envelope's sender.
+    pub sender: String,
+    /// The envelope's recipient.
+    pub recipient: String,
+    /// As it came over the wire, without the doubled dots; its first 256 KB.
+    pub bytes: Vec<u8>,
 }
 
 /// Counts of one recipient domain.
@@ -102,7 +121,7 @@ impl Counts {
     }
 
     /// Counts a message; before its 250 is written, so that a client that was told so finds it counted.
-    pub(super) fn receive(&self, message: &[u8], recipient: &str, domain: &Domain) {
+    pub(super) fn receive(&self, message: &[u8], sender: &str, recipient: &str, domain: &Domain) {
         let id = message_id(message);
         // Without a Message-ID the whole of it stands for itself.
         let first = insert(&self.ids, &id.unwrap_or(message));
@@ -115,7 +134,7 @@ impl Counts {
         }
         self.timeline.add(second);
         domain.timeline.add(second);
-        self.keep(message);
+        self.keep(message, sender, recipient);
         if let Some(log) = &self.log {
             let line = format!("{}\t{}\t{recipient}\n", unix_ms(), String::from_utf8_lossy(id.unwrap_or(b"-")));
             // Before the 250, so that a sink that is killed has told what it took. A full disk shows as a missing line.
@@ -123,18 +142,34 @@ impl Counts {
         }
     }
 
-    fn keep(&self, message: &[u8]) {
+    fn keep(&self, message: &[u8], sender: &str, recipient: &str) {
         let mut kept = lock(&self.messages);
-        let mut buffer = if kept.len() < KEPT_MESSAGES { Vec::new() } else { kept.pop_front().unwrap_or_default() };
-        buffer.clear();
-        buffer.extend_from_slice(&message[..message.len().min(KEPT_BYTES)]);
-        kept.push_back(buffer);
+        let mut place = if kept.len() < KEPT_MESSAGES { Kept::default() } else { kept.pop_front().unwrap_or_default() };
+        place.bytes.clear();
+        place.bytes.extend_from_slice(&message[..message.len().min(KEPT_BYTES)]);
+        for (text, value) in [(&mut place.sender, sender), (&mut place.recipient, recipient)] {
+            text.clear();
+            text.push_str(value);
+        }
+        kept.push_back(place);
     }
 
     /// The last messages as they came over the wire without the doubled dots, newest first; at most 20.
     #[must_use]
     pub fn messages(&self, limit: usize) -> Vec<String> {
-        lock(&self.messages).iter().rev().take(limit).map(|message| String::from_utf8_lossy(message).into_owned()).collect()
+        lock(&self.messages).iter().rev().take(limit).map(|kept| String::from_utf8_lossy(&kept.bytes).into_owned()).collect()
+    }
+
+    /// The same with their envelopes; all that are kept, oldest first.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        let kept = lock(&self.messages);
+        let all = kept.iter().map(|Kept { sender, recipient, bytes }| Received {
+            sender: sender.clone(),
+            recipient: recipient.clone(),
+            bytes: bytes.clone(),
+        });
+        all.collect()
     }
 
     /// True the first time that it is asked for this recipient.
@@ -318,7 +353,7 @@ mod tests {
         let domain = counts.domain("a.test");
         for message in ["Message-ID: <1>\r\n\r\na", "Message-ID: <1>\r\n\r\nb", "Message-ID: <2>\r\n\r\na", "\r\nnone", "\r\nnone"]
         {
-            counts.receive(message.as_bytes(), "r@a.test", &domain);
+            counts.receive(message.as_bytes(), "s@a.test", "r@a.test", &domain);
         }
         let stats = counts.stats();
         assert_eq!((stats.received, stats.unique_message_ids, stats.duplicates, stats.by_domain["a.test"]), (5, 3, 2, 5));

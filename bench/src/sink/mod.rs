@@ -13,7 +13,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 
-pub use counts::{Counts, DomainStats, Stats};
+pub use counts::{Counts, DomainStats, Received, Stats};
 pub use personality::{HELP, Personality};
 pub use settings::{Change, Settings};
 

@@ -16,6 +16,7 @@ pub enum Personality {
     Latin,
     Long,
     Unlisted,
+    Reused,
 }
 
 /// What `--help` says about them.
@@ -32,14 +33,15 @@ Recipients behave by the beginning of their domain (greylist3.test), or of their
   flaky     every tenth RCPT of a domain gets 451 4.3.0
   full      452 4.2.2 at RCPT, always
   latin     accepted with a reply that is not UTF-8
-  long      accepted with a reply of 60 KB
+  long      accepted with a reply of 64 KB
   571       571 at RCPT, a code that no RFC lists
+  reused    421 4.3.2 at RCPT, and the connection ends, if it has carried a message; accepted on a fresh one
 All others accept.
 
 HTTP: GET /stats, /domains/{domain}/seconds, /messages?limit=5, /config, /health; PUT /config {delay_ms, slow_ms, tarpit_ms,
-busy_per_second, refuse_connections, banner_code}; POST /reset.";
+busy_per_second, refuse_connections, banner_code, banner_ms, most_connections, most_messages, broken_tls, offers_nothing}; POST /reset.";
 
-const PREFIXES: [(&str, Personality); 13] = [
+const PREFIXES: [(&str, Personality); 14] = [
     ("greylist", Personality::Greylist),
     ("bounce", Personality::Bounce),
     ("reject", Personality::Reject),
@@ -53,6 +55,7 @@ const PREFIXES: [(&str, Personality); 13] = [
     ("latin", Personality::Latin),
     ("long", Personality::Long),
     ("571", Personality::Unlisted),
+    ("reused", Personality::Reused),
 ];
 
 impl Personality {

@@ -17,6 +17,16 @@ pub struct Settings {
     pub refuse_connections: AtomicBool,
     /// Anything but 220 is said instead of the banner, then the connection ends.
     pub banner_code: AtomicU16,
+    /// Wait before the banner.
+    pub banner_ms: AtomicU64,
+    /// Connections at once; more of them get a 421 instead of the banner. 0: any number.
+    pub most_connections: AtomicU64,
+    /// Messages of a connection; at the next MAIL it gets a 421. 0: any number.
+    pub most_messages: AtomicU64,
+    /// STARTTLS is offered, and what follows is no handshake.
+    pub broken_tls: AtomicBool,
+    /// The answer to EHLO offers nothing.
+    pub offers_nothing: AtomicBool,
 }
 
 /// The part of the settings that is to change.
@@ -30,6 +40,11 @@ pub struct Change {
     pub busy_per_second: Option<u64>,
     pub refuse_connections: Option<bool>,
     pub banner_code: Option<u16>,
+    pub banner_ms: Option<u64>,
+    pub most_connections: Option<u64>,
+    pub most_messages: Option<u64>,
+    pub broken_tls: Option<bool>,
+    pub offers_nothing: Option<bool>,
 }
 
 impl Settings {
@@ -41,6 +56,11 @@ impl Settings {
             busy_per_second: 20.into(),
             refuse_connections: false.into(),
             banner_code: 220.into(),
+            banner_ms: 0.into(),
+            most_connections: 0.into(),
+            most_messages: 0.into(),
+            broken_tls: false.into(),
+            offers_nothing: false.into(),
         }
     }
 
@@ -51,14 +71,24 @@ impl Settings {
             (&self.slow_ms, change.slow_ms),
             (&self.tarpit_ms, change.tarpit_ms),
             (&self.busy_per_second, change.busy_per_second),
+            (&self.banner_ms, change.banner_ms),
+            (&self.most_connections, change.most_connections),
+            (&self.most_messages, change.most_messages),
         ];
         for (setting, value) in numbers {
             if let Some(value) = value {
                 setting.store(value, Relaxed);
             }
         }
-        if let Some(refuse) = change.refuse_connections {
-            self.refuse_connections.store(refuse, Relaxed);
+        let switches = [
+            (&self.refuse_connections, change.refuse_connections),
+            (&self.broken_tls, change.broken_tls),
+            (&self.offers_nothing, change.offers_nothing),
+        ];
+        for (setting, value) in switches {
+            if let Some(value) = value {
+                setting.store(value, Relaxed);
+            }
         }
         if let Some(code) = change.banner_code {
             self.banner_code.store(code, Relaxed);

@@ -17,6 +17,7 @@ use super::{
 
 const EHLO: &[u8] =
     b"250-sink.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n";
+const EHLO_WITH_TLS: &[u8] = b"250-sink.test\r\n250-STARTTLS\r\n250 ENHANCEDSTATUSCODES\r\n";
 const LONGEST_COMMAND: usize = 4096;
 const LONGEST_MESSAGE: usize = 52_428_800;
 
@@ -48,9 +49,11 @@ struct Conversation<'a> {
     /// What of the input is done with.
     done: usize,
     output: Vec<u8>,
-    sender: bool,
+    sender: Option<String>,
     recipients: Vec<Recipient>,
     domain: Option<(String, Arc<Domain>)>,
+    /// That it has carried.
+    messages: u64,
 }
 
 struct Recipient {
@@ -63,13 +66,15 @@ struct Recipient {
 enum Next {
     Command,
     Data,
+    /// What comes instead of a handshake, then the end.
+    Garbage,
     Close,
 }
 
 impl<'a> Conversation<'a> {
     fn new(stream: TcpStream, counts: &'a Counts, settings: &'a Settings) -> Self {
         let (input, output) = (Vec::with_capacity(16 * 1024), Vec::with_capacity(1024));
-        Self { stream, counts, settings, input, done: 0, output, sender: false, recipients: Vec::new(), domain: None }
+        Self { stream, counts, settings, input, done: 0, output, sender: None, recipients: Vec::new(), domain: None, messages: 0 }
     }
 
     async fn run(&mut self) -> io::Result<()> {
@@ -77,6 +82,15 @@ impl<'a> Conversation<'a> {
             return Ok(());
         }
         self.stream.set_nodelay(true)?;
+        let most = self.settings.most_connections.load(Relaxed);
+        if most > 0 && self.counts.connections_open.load(Relaxed) > i64::try_from(most).unwrap_or(i64::MAX) {
+            self.say(b"421 4.7.0 Too many connections\r\n");
+            return self.flush().await;
+        }
+        let wait = self.settings.banner_ms.load(Relaxed);
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
         let banner = self.settings.banner_code.load(Relaxed);
         self.say(format!("{banner} sink.test ESMTP\r\n").as_bytes());
         if banner != 220 {
@@ -100,6 +114,13 @@ impl<'a> Conversation<'a> {
             match self.command(line) {
                 Next::Command => {}
                 Next::Close => return self.flush().await,
+                Next::Garbage => {
+                    self.flush().await?;
+                    // The client speaks first.
+                    self.read().await?;
+                    self.say(b"this is no handshake\r\n");
+                    return self.flush().await;
+                }
                 Next::Data => {
                     self.flush().await?;
                     if !self.message().await? {
@@ -149,9 +170,15 @@ impl<'a> Conversation<'a> {
         };
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match verb.as_slice() {
+            b"EHLO" if self.settings.offers_nothing.load(Relaxed) => self.say(b"250 sink.test\r\n"),
+            b"EHLO" if self.settings.broken_tls.load(Relaxed) => self.say(EHLO_WITH_TLS),
             b"EHLO" => self.say(EHLO),
+            b"STAR" if self.settings.broken_tls.load(Relaxed) => {
+                self.say(b"220 2.0.0 go on\r\n");
+                return Next::Garbage;
+            }
             b"HELO" => self.say(b"250 sink.test\r\n"),
-            b"MAIL" => return self.mail(),
+            b"MAIL" => return self.mail(line),
             b"RCPT" => return self.recipient(line),
             b"DATA" => return self.data(),
             b"RSET" => {
@@ -172,33 +199,33 @@ impl<'a> Conversation<'a> {
     }
 
     fn forget(&mut self) {
-        self.sender = false;
+        self.sender = None;
         self.recipients.clear();
     }
 
-    fn mail(&mut self) -> Next {
-        if self.settings.refuse_connections.load(Relaxed) {
+    fn mail(&mut self, line: &[u8]) -> Next {
+        let most = self.settings.most_messages.load(Relaxed);
+        if self.settings.refuse_connections.load(Relaxed) || (most > 0 && self.messages >= most) {
             self.say(b"421 4.3.2 closing\r\n");
             return Next::Close;
         }
-        if self.sender {
+        if self.sender.is_some() {
             self.counts.protocol_errors.fetch_add(1, Relaxed);
             self.say(b"503 5.5.1 nested MAIL\r\n");
         } else {
-            self.sender = true;
+            self.sender = Some(path(line).unwrap_or_default());
             self.say(b"250 2.1.0 ok\r\n");
         }
         Next::Command
     }
 
     fn recipient(&mut self, line: &[u8]) -> Next {
-        if !self.sender {
+        if self.sender.is_none() {
             self.say(b"503 5.5.1 MAIL first\r\n");
             return Next::Command;
         }
-        let text = String::from_utf8_lossy(line);
-        let path = text.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path);
-        let Some((local, domain)) = path.and_then(|path| path.rsplit_once('@')) else {
+        let path = path(line);
+        let Some((local, domain)) = path.as_deref().and_then(|path| path.rsplit_once('@')) else {
             self.say(b"501 5.1.3 no address\r\n");
             return Next::Command;
         };
@@ -233,6 +260,7 @@ impl<'a> Conversation<'a> {
             Personality::Greylist if self.counts.is_first_try(address) => Some(b"451 4.7.1 Greylisted, try again later\r\n"),
             Personality::Bounce => Some(b"550 5.1.1 No such user here\r\n"),
             Personality::Full => Some(b"452 4.2.2 Mailbox full\r\n"),
+            Personality::Reused if self.messages > 0 => Some(b"421 4.3.2 Not on this connection\r\n"),
             Personality::Unlisted => Some(b"571 Delivery not authorized, message refused\r\n"),
             Personality::Flaky if domain.asked.fetch_add(1, Relaxed) % 10 == 9 => Some(b"451 4.3.0 Try again\r\n"),
             Personality::Busy if !domain.has_room(self.settings.busy_per_second.load(Relaxed)) => {
@@ -258,7 +286,7 @@ impl<'a> Conversation<'a> {
 
     fn data(&mut self) -> Next {
         let Some(first) = self.recipients.first() else {
-            self.say(if self.sender { b"554 5.5.1 No valid recipients\r\n" } else { b"503 5.5.1 MAIL first\r\n" });
+            self.say(if self.sender.is_some() { b"554 5.5.1 No valid recipients\r\n" } else { b"503 5.5.1 MAIL first\r\n" });
             return Next::Command;
         };
         if first.personality == Personality::Drop && self.counts.is_first_try(&first.address) {
@@ -314,8 +342,11 @@ impl<'a> Conversation<'a> {
             self.say(b"554 5.7.1 Message rejected\r\n");
             return Ok(true);
         }
+        self.messages += 1;
         let body = &self.input[body];
-        if memchr::memchr_iter(b'\n', body).any(|at| at == 0 || body[at - 1] != b'\r') {
+        let bare_lf = memchr::memchr_iter(b'\n', body).any(|at| at == 0 || body[at - 1] != b'\r');
+        let bare_cr = memchr::memchr_iter(b'\r', body).any(|at| body.get(at + 1) != Some(&b'\n'));
+        if bare_lf || bare_cr {
             self.counts.protocol_errors.fetch_add(1, Relaxed);
         }
         let plain;
@@ -325,8 +356,9 @@ impl<'a> Conversation<'a> {
         } else {
             body
         };
+        let sender = self.sender.as_deref().unwrap_or_default();
         for recipient in &self.recipients {
-            self.counts.receive(message, &recipient.address, &recipient.domain);
+            self.counts.receive(message, sender, &recipient.address, &recipient.domain);
         }
         match personality {
             Personality::Mute if self.counts.is_first_try(&self.recipients[0].address) => {
@@ -338,13 +370,20 @@ impl<'a> Conversation<'a> {
             Personality::Latin => self.say(b"250 2.0.0 accept\xe9\r\n"),
             Personality::Long => {
                 let line = [b"250-2.0.0 ".as_slice(), &[b'x'; 1000], b"\r\n"].concat();
-                (0..60).for_each(|_| self.output.extend_from_slice(&line));
+                (0..64).for_each(|_| self.output.extend_from_slice(&line));
                 self.say(b"250 2.0.0 ok\r\n");
             }
             _ => self.say(b"250 2.0.0 ok\r\n"),
         }
         Ok(true)
     }
+}
+
+/// What stands between the angle brackets of MAIL and RCPT.
+fn path(line: &[u8]) -> Option<String> {
+    let start = memchr::memchr(b'<', line)? + 1;
+    let end = memchr::memchr(b'>', &line[start..])?;
+    Some(String::from_utf8_lossy(&line[start..start + end]).into_owned())
 }
 
 fn domain_of(domain: &Option<(String, Arc<Domain>)>) -> &str {
