@@ -1,4 +1,4 @@
-//! Secrets at rest, and the signatures in links.
+//! Secrets at rest, and the signatures in links and in addresses that mail comes back to.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -11,6 +11,10 @@ use crate::{
     keyring::{FIRST, LONGEST_ID, Length, Ring},
     settings::{Secrets, Settings},
 };
+
+mod return_path;
+
+pub use return_path::{Origin, fits as return_path_fits};
 
 /// First byte of what was sealed or signed with the key "0", and of what is under a key with an id: one byte of length and the id follow.
 const WITHOUT_ID: u8 = 1;
