@@ -7,8 +7,9 @@ run_checks() {
 Usage: deploy/local test [-- CARGO TEST ARGUMENTS]
 
 Format, lints, alerts (promtool) and every test of the workspace, on a PostgreSQL and a Redis started for them and stopped at the end; then
-the api is called by schemathesis, which is fetched from PyPI (MOCHILA_SKIP_SCHEMATHESIS=1 leaves that out). This
-PostgreSQL runs without fsync: its data are thrown away. While it runs, .local/test.env has DATABASE_URL and REDIS_URL.
+the api is called by schemathesis, which is fetched from PyPI (MOCHILA_SKIP_SCHEMATHESIS=1 leaves that out), as is dkimpy, which
+verifies the signatures of sent mails (MOCHILA_SKIP_DKIMPY=1). This PostgreSQL runs without fsync: its data are thrown away. While it
+runs, .local/test.env has DATABASE_URL and REDIS_URL.
 
        deploy/local test --servers
 
@@ -33,6 +34,7 @@ TEXT
     require_toolchain
     use_stack test
     require_tools
+    require_dkimpy
     [ "$only" = --servers ] || trap stop_tests EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -74,7 +76,7 @@ check() {
 write_test_file() {
     DATABASE_URL=postgres://mochila:$DATABASE_PASSWORD@127.0.0.1:$POSTGRES_PORT/postgres
     export DATABASE_URL REDIS_URL
-    (umask 077 && printf 'DATABASE_URL=%s\nREDIS_URL=%s\n' "$DATABASE_URL" "$REDIS_URL" >"$LOCAL/test.env")
+    (umask 077 && printf '%s\n' "DATABASE_URL=$DATABASE_URL" "REDIS_URL=$REDIS_URL" ${MOCHILA_DKIMPY:+"MOCHILA_DKIMPY=$MOCHILA_DKIMPY"} >"$LOCAL/test.env")
 }
 
 stop_tests() {

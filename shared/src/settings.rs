@@ -144,6 +144,7 @@ section!(Sending {
     messages_per_connection: u32,
     idle_seconds: u64,
     hello_name: String,
+    feedback_sender_id: String,
     timeouts: Timeouts,
     retry: Retry,
     slowdown: Slowdown,
@@ -287,6 +288,11 @@ impl Settings {
         }
         if self.sending.look_ahead == 0 || self.sending.connections == 0 {
             return Err("settings: sending.look_ahead and connections must be at least 1".to_owned());
+        }
+        let id = &self.sending.feedback_sender_id;
+        // Google's rule for the last part of a Feedback-ID.
+        if !(5..=15).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return Err(format!("settings: sending.feedback_sender_id must be 5 to 15 of a-z, 0-9 and -, not {id:?}"));
         }
         let breaker = &self.sending.breaker;
         let pauses = [breaker.window_seconds, breaker.pause_seconds, breaker.longest_pause_seconds, breaker.probe_seconds];

@@ -52,7 +52,7 @@ impl Process {
         let store = Store::from_settings(&settings.store).map_err(|error| anyhow::anyhow!("store.url: {error}"))?;
         let over = CancellationToken::new();
         let tasks = tokio_util::task::TaskTracker::new();
-        let post = Arc::new(Post::new(&pool, &settings, &keyspace, &over)?);
+        let post = Arc::new(Post::new(&pool, &settings, &keyspace, &clock, &over)?);
         post.guide.look().await?;
         let heart = Arc::new(Heart::new(&settings.queue));
         let desk = Arc::new(Desk::new(pool.clone(), settings.clone(), clock.clone(), heart.clone(), post.clone(), lanes));

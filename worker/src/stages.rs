@@ -20,14 +20,16 @@ pub enum Stage {
     Claim,
     /// Makes the message.
     Render,
+    /// Signs it.
+    Sign,
     /// Speaks to the mail server.
     Smtp,
     /// Commits admissions and outcomes.
     Ledger,
 }
 
-const STAGES: [(Stage, &str); 4] =
-    [(Stage::Claim, "claim"), (Stage::Render, "render"), (Stage::Smtp, "smtp"), (Stage::Ledger, "ledger")];
+const STAGES: [(Stage, &str); 5] =
+    [(Stage::Claim, "claim"), (Stage::Render, "render"), (Stage::Sign, "sign"), (Stage::Smtp, "smtp"), (Stage::Ledger, "ledger")];
 
 static MEASURED: AtomicBool = AtomicBool::new(false);
 static NANOSECONDS: [AtomicU64; STAGES.len()] = [const { AtomicU64::new(0) }; STAGES.len()];

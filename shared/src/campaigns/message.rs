@@ -13,9 +13,25 @@ use crate::address::Address;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// Longest List-Id in octets, RFC 2919 section 3.
+const LONGEST_LIST_ID: usize = 255;
+
+/// What mailbox providers and mail programs tell a campaign's mails by.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// Whose it is.
+    pub workspace_id: Uuid,
+    /// To whom it goes.
+    pub list_ids: &'a [Uuid],
+    /// `sending.feedback_sender_id`.
+    pub sender_id: &'a str,
+}
+
 /// What is equal in all mails of a campaign; made once a chunk.
 pub struct Skeleton {
-    /// `From` and `MIME-Version`.
+    /// `From`, `MIME-Version`, `List-Id` and `Feedback-ID`.
     head: Vec<u8>,
     /// What follows the contact's id in the Message-ID.
     id_tail: String,
@@ -36,6 +52,8 @@ pub struct Mail<'a> {
     pub rendered: &'a Rendered,
     /// Where one click unsubscribes.
     pub unsubscribe_url: &'a str,
+    /// Where a mail does, if anywhere: an address that needs no quotes.
+    pub unsubscribe_mailbox: Option<&'a str>,
     /// When it is sent.
     pub date: DateTime<Utc>,
 }
@@ -51,12 +69,14 @@ impl Skeleton {
     ///
     /// # Errors
     /// The address in `from` is not one.
-    pub fn new(campaign_id: Uuid, content: &CampaignContent) -> Result<Self, String> {
+    pub fn new(labels: &Labels<'_>, content: &CampaignContent) -> Result<Self, String> {
         let from = Address::parse(&content.from_email).map_err(|reason| format!("from.email {reason}"))?;
         let mut head = Vec::with_capacity(128);
         header::mailbox(&mut head, "From", &content.from_name, from.as_str());
         head.extend_from_slice(b"MIME-Version: 1.0\r\n");
-        let id_tail = format!(".{}@{}>", campaign_id.simple(), from.domain());
+        head.extend_from_slice(labels.list_id(from.domain()).as_bytes());
+        head.extend_from_slice(labels.feedback_id().as_bytes());
+        let id_tail = format!(".{}@{}>", labels.campaign_id.simple(), from.domain());
         let boundary = format!("=_{}", Uuid::new_v4().simple());
         Ok(Self { head, id_tail, boundary })
     }
@@ -74,6 +94,9 @@ impl Skeleton {
         mail.contact_id.simple().encode_lower(&mut id);
         push(out, &[b"Message-ID: <", &id, self.id_tail.as_bytes(), b"\r\nList-Unsubscribe: <"]);
         out.extend(mail.unsubscribe_url.bytes().filter(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>')));
+        if let Some(mailbox) = mail.unsubscribe_mailbox {
+            push(out, &[b">,\r\n <mailto:", mailbox.as_bytes(), b"?subject=unsubscribe"]);
+        }
         let boundary = self.boundary.as_bytes();
         push(
             out,
@@ -89,6 +112,22 @@ impl Skeleton {
         push(out, &[b"\r\n--", boundary, b"\r\nContent-Type: text/html; charset=utf-8\r\n"]);
         mime::body(out, &mail.rendered.html);
         push(out, &[b"\r\n--", boundary, b"--\r\n"]);
+    }
+}
+
+impl Labels<'_> {
+    /// RFC 2919: of the list where it goes to one, so that a filter made for one campaign fits the next.
+    fn list_id(&self, domain: &str) -> String {
+        let id = match self.list_ids {
+            [list_id] => format!("{}.list.{domain}", list_id.simple()),
+            _ => format!("{}.campaign.{domain}", self.campaign_id.simple()),
+        };
+        if id.len() > LONGEST_LIST_ID { String::new() } else { format!("List-Id: <{id}>\r\n") }
+    }
+
+    /// Google's: complaints are told by campaign, customer, kind of mail and sender.
+    fn feedback_id(&self) -> String {
+        format!("Feedback-ID: {}:{}:campaign:{}\r\n", self.campaign_id.simple(), self.workspace_id.simple(), self.sender_id)
     }
 }
 
@@ -115,6 +154,12 @@ mod tests {
 
     const CAMPAIGN: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
     const CONTACT: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
+    const WORKSPACE: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
+    const LIST: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0004);
+
+    fn labels(list_ids: &[Uuid]) -> Labels<'_> {
+        Labels { campaign_id: CAMPAIGN, workspace_id: WORKSPACE, list_ids, sender_id: "mochila" }
+    }
 
     fn written(from_name: &str, name: &str, subject: &str, text: &str, html: &str) -> Vec<u8> {
         let content = CampaignContent {
@@ -129,9 +174,10 @@ mod tests {
             name,
             rendered: &rendered,
             unsubscribe_url: "https://mail.test/u/abc",
+            unsubscribe_mailbox: Some("uabc@bounces.shop.test"),
             date: "2026-01-05T12:00:00Z".parse().expect("a date"),
         };
-        let mut skeleton = Skeleton::new(CAMPAIGN, &content).expect("a skeleton");
+        let mut skeleton = Skeleton::new(&labels(&[LIST]), &content).expect("a skeleton");
         skeleton.boundary = "=_boundary".to_owned();
         let mut out = Vec::new();
         skeleton.write(&mut out, &mail);
@@ -145,10 +191,13 @@ mod tests {
         Date: Mon, 5 Jan 2026 12:00:00 +0000
         From: Shop <news@shop.test>
         MIME-Version: 1.0
+        List-Id: <01900000000070008000000000000004.list.shop.test>
+        Feedback-ID: 01900000000070008000000000000001:01900000000070008000000000000003:campaign:mochila
         To: Ada Lovelace <ada@example.com>
         Subject: =?UTF-8?Q?Fr=C3=BChling?=
         Message-ID: <01900000000070008000000000000002.01900000000070008000000000000001@shop.test>
-        List-Unsubscribe: <https://mail.test/u/abc>
+        List-Unsubscribe: <https://mail.test/u/abc>,
+         <mailto:uabc@bounces.shop.test?subject=unsubscribe>
         List-Unsubscribe-Post: List-Unsubscribe=One-Click
         Content-Type: multipart/alternative;
          boundary="=_boundary"
@@ -177,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_named_where_there_is_one_and_the_campaign_where_there_are_several() {
+        let field = |list_ids: &[Uuid], domain: &str| labels(list_ids).list_id(domain);
+        assert_eq!(field(&[LIST], "shop.test"), "List-Id: <01900000000070008000000000000004.list.shop.test>\r\n");
+        let two = field(&[LIST, CONTACT], "shop.test");
+        assert_eq!(two, "List-Id: <01900000000070008000000000000001.campaign.shop.test>\r\n");
+        assert_eq!(field(&[LIST], &vec!["a".repeat(63); 4].join(".")), "", "it would be longer than may be");
+    }
+
+    #[test]
     fn a_field_cannot_be_injected() {
         let evil = "x\r\nBcc: all@example.com\r\n\r\n.\r\nMAIL FROM:<a@b.test>\0\u{85}\u{2028}";
         let bytes = written(evil, evil, evil, "t", "h");
@@ -188,6 +246,8 @@ mod tests {
                 "Date",
                 "From",
                 "MIME-Version",
+                "List-Id",
+                "Feedback-ID",
                 "To",
                 "Subject",
                 "Message-ID",
@@ -228,7 +288,7 @@ mod tests {
                 prop_assert!(line.iter().all(|b| b.is_ascii() && *b != 0));
             }
             let header = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a body");
-            for line in bytes[..header].split(|b| *b == b'\n').filter(|line| !line.starts_with(b"Message-ID")) {
+            for line in bytes[..header].split(|b| *b == b'\n').filter(|line| !line.starts_with(b"Message-ID") && !line.starts_with(b"Feedback-ID")) {
                 prop_assert!(line.len() <= 79, "{}", String::from_utf8_lossy(line));
             }
             let mail = MessageParser::new().parse(&bytes).expect("a mail");

@@ -11,6 +11,10 @@ use crate::error::{Error, Result};
 pub struct Standing {
     /// Its state now.
     pub state: String,
+    /// Whose it is.
+    pub workspace_id: Uuid,
+    /// To whom it goes.
+    pub list_ids: Vec<Uuid>,
     /// The route that it pins.
     pub route_id: Option<Uuid>,
     /// What is the same for all recipients.
@@ -20,6 +24,8 @@ pub struct Standing {
 #[derive(FromRow)]
 struct Row {
     state: String,
+    workspace_id: Uuid,
+    list_ids: Vec<Uuid>,
     route_id: Option<Uuid>,
     name: String,
     subject: String,
@@ -34,14 +40,16 @@ struct Row {
 /// # Errors
 /// [`Error::NotFound`], or the database failed.
 pub async fn find(pool: &PgPool, campaign_id: Uuid) -> Result<Standing> {
-    let row: Row =
-        sqlx::query_as("SELECT state, route_id, name, subject, from_name, from_email, html, text FROM campaigns WHERE id = $1")
-            .bind(campaign_id)
-            .fetch_optional(pool)
-            .await?
-            .ok_or_else(|| Error::not_found("campaign", campaign_id))?;
-    let Row { state, route_id, name, subject, from_name, from_email, html, text } = row;
-    Ok(Standing { state, route_id, content: CampaignContent { name, subject, from_name, from_email, html, text } })
+    let row: Row = sqlx::query_as(
+        "SELECT state, workspace_id, list_ids, route_id, name, subject, from_name, from_email, html, text FROM campaigns WHERE id = $1",
+    )
+    .bind(campaign_id)
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| Error::not_found("campaign", campaign_id))?;
+    let Row { state, workspace_id, list_ids, route_id, name, subject, from_name, from_email, html, text } = row;
+    let content = CampaignContent { name, subject, from_name, from_email, html, text };
+    Ok(Standing { state, workspace_id, list_ids, route_id, content })
 }
 
 /// Which of these campaigns must not start another message: paused, cancelled or gone.

@@ -3,7 +3,7 @@
 //! Read [`turn`] first: what one run of a chunk does, with a [`sender`] on each wire; [`verdict`] and [`schedule`] say what an answer means
 //! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
 //! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
-//! routes work), [`leases`] (how many connections a route or a destination
+//! routes work), [`identities`] (as whom mail goes out), [`leases`] (how many connections a route or a destination
 //! has over all processes), [`guide`] (what holds now: destinations, routes, stopped campaigns) and [`feedback`] (what the replies teach).
 
 pub mod breaker;
@@ -11,6 +11,7 @@ pub mod composer;
 pub mod feedback;
 pub mod guide;
 pub mod health;
+pub mod identities;
 pub mod leases;
 pub mod ledger;
 pub mod limiter;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use shared::{
     PgPool,
+    clock::Clock,
     keyspace::Keyspace,
     settings::Settings,
     vault::{Links, Vault},
@@ -49,6 +51,10 @@ pub struct Post {
     pub feedback: feedback::Feedback,
     /// Signed links.
     pub links: Links,
+    /// As whom mail goes out.
+    pub identities: identities::Identities,
+    /// `sending.feedback_sender_id`.
+    pub sender_id: String,
     /// Set at the shutdown deadline: what is on the wire then is in doubt.
     pub abandon: CancellationToken,
 }
@@ -58,10 +64,16 @@ impl Post {
     ///
     /// # Errors
     /// A key of the settings cannot be used.
-    pub fn new(pool: &PgPool, settings: &Arc<Settings>, keyspace: &Keyspace, over: &CancellationToken) -> anyhow::Result<Self> {
-        let vault = Vault::from_settings(&settings.secrets).map_err(anyhow::Error::msg)?;
+    pub fn new(
+        pool: &PgPool,
+        settings: &Arc<Settings>,
+        keyspace: &Keyspace,
+        clock: &Clock,
+        over: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let vault = || Vault::from_settings(&settings.secrets).map_err(anyhow::Error::msg);
         let links = Links::from_settings(settings).map_err(anyhow::Error::msg)?;
-        let guide = Arc::new(guide::Guide::new(pool.clone(), vault));
+        let guide = Arc::new(guide::Guide::new(pool.clone(), vault()?));
         let leases = leases::Leases::new(keyspace.clone());
         let health = Arc::new(health::Health::new(pool.clone(), settings.sending.breaker.clone()));
         Ok(Self {
@@ -73,6 +85,8 @@ impl Post {
             feedback: feedback::Feedback::start(pool.clone(), settings.sending.slowdown.clone(), guide.clone(), over.clone()),
             guide,
             links,
+            identities: identities::Identities::new(pool.clone(), vault()?, clock.clone()),
+            sender_id: settings.sending.feedback_sender_id.clone(),
             abandon: CancellationToken::new(),
         })
     }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{
     breaker::Event,
+    composer::Letter,
     limiter::Take,
     turn::{FailOver, Halt, Next, SHORT_WAIT, Turn},
     verdict::{Judgement, judge},
@@ -47,7 +48,7 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     let window = wire.window.clone();
     let size = u32::try_from(turn.context.settings.sending.look_ahead).unwrap_or(1);
     let mut ahead: VecDeque<Ahead> = VecDeque::new();
-    let mut buffer = Vec::new();
+    let mut letter = Letter::default();
     // The connection comes first: nobody is admitted on a wire that cannot be opened.
     let mut more = turn.left() > 0 && begin(turn, &mut wire).await;
     loop {
@@ -80,7 +81,7 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
         }
         let Ahead { recipient, attempt_id, route_id, permit, .. } = next;
         let attempt = Attempt { turn, recipient, attempt_id, paid: route_id, admitted, permit };
-        more &= attempt.carry(&mut wire, &mut buffer).await;
+        more &= attempt.carry(&mut wire, &mut letter).await;
     }
     // Acquiring the whole window means that every outcome is committed.
     let _ = window.acquire_many(size).await;
@@ -159,8 +160,8 @@ struct Attempt<'a, 'b> {
 
 impl Attempt<'_, '_> {
     /// Sends it, over another route where one fails before it has the message. False: the wire is of no more use.
-    async fn carry(mut self, wire: &mut Wire, buffer: &mut Vec<u8>) -> bool {
-        if let Err(error) = self.compose(buffer) {
+    async fn carry(mut self, wire: &mut Wire, letter: &mut Letter) -> bool {
+        if let Err(error) = self.compose(letter) {
             count(wire, "failed");
             tracing::warn!(campaign.id = %self.turn.chunk.campaign_id, contact.id = %self.recipient.contact_id, error, "a message cannot be rendered");
             let outcome = Outcome { response: Some(error), ..self.outcome(wire, State::Failed, Some("rendering")) };
@@ -204,7 +205,7 @@ impl Attempt<'_, '_> {
                 break;
             }
             let begun = Instant::now();
-            let sending = session.send(&self.turn.standing.content.from_email, &self.recipient.email, buffer).instrument(span);
+            let sending = session.send(&letter.from, &self.recipient.email, &letter.bytes).instrument(span);
             let sent = tokio::select! {
                 sent = stages::of(Stage::Smtp, sending) => Some(sent),
                 () = self.turn.post.abandon.cancelled() => None,
@@ -263,16 +264,13 @@ impl Attempt<'_, '_> {
         lives
     }
 
-    fn compose(&self, buffer: &mut Vec<u8>) -> Result<(), String> {
-        let _timed = stages::enter(Stage::Render);
+    fn compose(&self, letter: &mut Letter) -> Result<(), String> {
         let recipient = template::Recipient {
             email: &self.recipient.email,
             name: &self.recipient.name,
             attributes: &self.recipient.attributes,
         };
-        let url = self.turn.post.links.unsubscribe_url(self.turn.chunk.campaign_id, self.recipient.contact_id);
-        buffer.clear();
-        self.turn.composer.write(buffer, self.recipient.contact_id, &recipient, &url, self.turn.context.clock.now())
+        self.turn.composer.write(letter, self.recipient.contact_id, &recipient, self.turn.context.clock.now())
     }
 
     /// What the answer says of the route.

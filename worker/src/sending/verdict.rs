@@ -9,7 +9,7 @@ use shared::{
 };
 
 use super::schedule::next_attempt;
-use crate::clients::smtp::{Reply, Sent, Stage, Trouble};
+use crate::clients::smtp::{Invalid, Reply, Sent, Stage, Trouble};
 
 /// Seconds after which a message that was never handed over is tried again, whatever the schedule says: it was the route's fault.
 const ROUTE_RETRY_SECONDS: f64 = 10.0;
@@ -67,8 +67,11 @@ pub fn judge(sent: &Sent, attempts: i16, age_seconds: f64, retry: &Retry, roll: 
         }
         Sent::NotSent { error } => {
             let again = error.stage == Stage::Reuse;
-            if let Trouble::Invalid(_) = error.trouble {
-                return Judgement { response: Some(clean(&error.to_string())), ..of(State::Failed, 0.0, Some("address"), None) };
+            if let Trouble::Invalid(invalid) = &error.trouble {
+                // RFC 6531 section 3.5.
+                let code = matches!(invalid, Invalid::NeedsUtf8(_)).then(|| "5.6.7".to_owned());
+                let failed = of(State::Failed, 0.0, Some("address"), None);
+                return Judgement { response: Some(clean(&error.to_string())), enhanced_code: code, ..failed };
             }
             let (state, delay, reason) = deferral(ROUTE_RETRY_SECONDS);
             let judgement = of(state, delay, reason.or(Some("connection")), None);

@@ -10,4 +10,6 @@ mod relay;
 mod routes;
 mod sending;
 mod session;
+mod signatures;
+mod signing;
 mod telemetry;

@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::{
     clients::smtp::Sent,
-    jobs::deliveries::send_chunk::take_wires,
+    jobs::deliveries::send_chunk::{take_wires, unusable},
     run::{Context, Failure, Outcome, Run},
-    sending::composer::Composer,
+    sending::composer::{Composer, Letter},
 };
 
 impl Run for SendTest {
     async fn run(self, context: &Context) -> Outcome {
         let standing = standing::find(&context.pool, self.campaign_id).await?;
-        let composer = Composer::new(self.campaign_id, &standing.content).map_err(Failure::Fail)?;
+        let composer = Composer::new(self.campaign_id, &standing, &context.post).await.map_err(unusable)?;
         let wires = take_wires(context, standing.route_id, 1).await?;
         let Some(mut wire) = wires.into_iter().next() else {
             return Err(Failure::Yield(std::time::Duration::from_millis(200), None));
@@ -27,12 +27,11 @@ impl Run for SendTest {
             if context.post.guide.hold().is_some_and(Hold::holds_critical) && answers.is_empty() {
                 return Err(Failure::Yield(std::time::Duration::from_secs(1), None));
             }
-            let mut mail = Vec::new();
+            let mut letter = Letter::default();
             let nobody = Uuid::now_v7();
-            let url = context.post.links.unsubscribe_url(self.campaign_id, nobody);
             let recipient = Recipient { email: to, name: "", attributes: &json!({}) };
             composer
-                .write(&mut mail, nobody, &recipient, &url, context.clock.now())
+                .write(&mut letter, nobody, &recipient, context.clock.now())
                 .map_err(|error| Failure::Fail(anyhow::anyhow!(error)))?;
             // Once one has gone, trying all again would send it twice.
             let session = match context.post.wires.open(&mut wire).await {
@@ -43,7 +42,7 @@ impl Run for SendTest {
                     continue;
                 }
             };
-            let answer = match session.send(&standing.content.from_email, to, &mail).await {
+            let answer = match session.send(&letter.from, to, &letter.bytes).await {
                 Sent::Accepted(reply) => {
                     json!({ "to": to, "state": "accepted", "code": reply.code, "response": reply.excerpt(200) })
                 }

@@ -74,7 +74,7 @@ impl Run for SendChunk {
             if let Some(wire) = wires.first() {
                 context.post.ways.count(&wire.road, recipients.len());
             }
-            let composer = Composer::new(chunk.campaign_id, &standing.content).map_err(Failure::Fail)?;
+            let composer = Composer::new(chunk.campaign_id, &standing, &context.post).await.map_err(unusable)?;
             let turn = Turn::new(context, &chunk, &standing, composer, recipients);
             turn.run(wires).await;
             let (postponed, wait) = turn.postponed();
@@ -101,6 +101,14 @@ impl Run for SendChunk {
 
 fn later(delay: Duration) -> Failure {
     Failure::Yield(delay, None)
+}
+
+/// The database may be back soon, and a key may be given back; a campaign that does not hold stays as it is.
+pub(crate) fn unusable(error: anyhow::Error) -> Failure {
+    match error.downcast_ref::<shared::error::Error>() {
+        Some(shared::error::Error::Invalid(_)) | None => Failure::Fail(error),
+        Some(_) => Failure::Retry(error),
+    }
 }
 
 fn redis(error: redis::RedisError) -> Failure {

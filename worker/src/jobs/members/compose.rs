@@ -109,6 +109,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use mail_parser::MessageParser;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -149,6 +150,21 @@ mod tests {
             assert!(!html.contains("<b>") && !html.contains("Acme & "), "{html}");
         }
         insta::assert_snapshot!(shown);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_people_are_called_lines_are_short_and_of_seven_bits(name in any::<String>(), workspace in "(\\PC|[\r\n\0.=]){0,200}") {
+            let bytes = composed(AccountMail::Invitation, &Letter { name, workspace, ..letter() });
+            for line in bytes.split_inclusive(|octet| *octet == b'\n') {
+                prop_assert!(line.ends_with(b"\r\n") && line.len() <= 1000);
+                prop_assert!(line[..line.len() - 2].iter().all(|octet| octet.is_ascii() && !matches!(octet, b'\r' | 0)));
+            }
+            let parsed = MessageParser::new().parse(&bytes).expect("a mail");
+            let names: Vec<&str> = parsed.headers().iter().map(|header| header.name()).collect();
+            let expected = ["Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"];
+            prop_assert_eq!(names, expected);
+        }
     }
 
     #[test]
