@@ -12,4 +12,5 @@ mod sending;
 mod session;
 mod signatures;
 mod signing;
+mod source_to_sink;
 mod telemetry;

@@ -1,7 +1,18 @@
+use std::borrow::Cow;
+
+use shared::address;
+
 use super::{error::Invalid, offer::Offer};
 
 /// RFC 5321 section 4.5.3.1.3 allows 256 with the angle brackets.
 const LONGEST_ADDRESS: usize = 254;
+
+/// The address as it stands on the wire: its domain in A-labels, which every server takes, with SMTPUTF8 and without (RFC 5890).
+pub(super) fn envelope(given: &str) -> Cow<'_, str> {
+    let Some((local, domain)) = given.rsplit_once('@').filter(|(_, domain)| !domain.is_ascii()) else { return given.into() };
+    // What is no domain is refused by the check, with the address in its words.
+    address::parse_domain(domain).map_or(given.into(), |ascii| format!("{local}@{ascii}").into())
+}
 
 /// Refuses what would end a command line or a path early. The empty reverse path `<>` is valid as a sender.
 pub(super) fn check(from: &str, to: &str, offer: &Offer) -> Result<(), Invalid> {
@@ -62,6 +73,19 @@ mod tests {
         }
         let long = format!("{}@b.test", "a".repeat(250));
         assert_eq!(check("", &long, &Offer::default()), Err(Invalid::Address(long.clone())));
+    }
+
+    #[test]
+    fn a_domain_goes_out_in_a_labels_and_a_local_part_needs_smtputf8() {
+        assert_eq!(envelope("ada@Bücher.test"), "ada@xn--bcher-kva.test");
+        assert_eq!(envelope("zoë@bücher.test"), "zoë@xn--bcher-kva.test");
+        assert_eq!(envelope("ada@bü cher.test"), "ada@bü cher.test");
+        assert_eq!(envelope(""), "");
+        let (without, with) = (Offer::default(), Offer { utf8: true, ..Offer::default() });
+        assert_eq!(check("", &envelope("ada@bücher.test"), &without), Ok(()));
+        assert_eq!(check("", "zoë@b.test", &with), Ok(()));
+        let refused = check("", "zoë@b.test", &without).expect_err("it cannot be written");
+        assert_eq!(refused.to_string(), "\"zoë@b.test\" is not ASCII and the server does not offer SMTPUTF8");
     }
 
     #[test]

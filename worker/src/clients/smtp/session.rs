@@ -83,13 +83,15 @@ impl Session {
         Self { wire, offer, limits, commands: Vec::new(), body: Vec::new(), messages: 0, usable: true, reset_due: false }
     }
 
-    /// Hands over one message for one recipient. `from` may be empty (the null sender); line ends of `message` become CRLF.
+    /// Hands over one message for one recipient. `from` may be empty (the null sender); line ends of `message` become CRLF, domains in
+    /// other scripts A-labels.
     ///
     /// If this future is dropped before it ends, the session is not usable any more, and whether the server has the message is unknown.
     pub async fn send(&mut self, from: &str, to: &str, message: &[u8]) -> Sent {
         if !self.usable {
             return Sent::NotSent { error: Trouble::Closed.at(Stage::Reuse) };
         }
+        let (from, to) = (&*command::envelope(from), &*command::envelope(to));
         if let Err(invalid) = command::check(from, to, &self.offer) {
             return Sent::NotSent { error: Trouble::from(invalid).at(Stage::Mail) };
         }
