@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mochila_bench::load::{api, import, launch, scale_out, send, sink};
+use mochila_bench::load::{api, dkim, import, launch, scale_out, send, sink};
 
 /// Measures Mochila.
 #[derive(Parser)]
@@ -16,6 +16,8 @@ struct Cli {
 enum Command {
     /// Messages a second that one relay accepts.
     Send(send::Options),
+    /// The same where each message is signed.
+    Dkim(dkim::Options),
     /// First mail, memory and cost of a large campaign.
     Launch(launch::Options),
     /// Rows a second of a contact file.
@@ -42,6 +44,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Send(options) => send::run(&options).await,
+        Command::Dkim(options) => dkim::run(&options).await,
         Command::Launch(options) => launch::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Api(options) => api::run(&options).await,

@@ -49,6 +49,20 @@ impl Sink {
         Ok(response.error_for_status()?.json().await?)
     }
 
+    /// The last messages, newest first.
+    ///
+    /// # Errors
+    /// The sink does not answer.
+    pub async fn last_messages(&self, limit: usize) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Messages {
+            data: Vec<String>,
+        }
+        let url = format!("{}/messages?limit={limit}", self.base);
+        let response = self.http.get(url).send().await.context("the sink does not answer")?;
+        Ok(response.error_for_status()?.json::<Messages>().await?.data)
+    }
+
     /// Counts from nothing again.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ pub struct Shot<'a> {
     pub route: Uuid,
     /// Worker processes.
     pub workers: Vec<u32>,
+    /// The mail.
+    pub html: &'a str,
 }
 
 impl Shot<'_> {
@@ -74,7 +76,7 @@ impl Shot<'_> {
         let Self { api, sink, place, .. } = self;
         let groups: [Group; 5] = place.groups(self.workers.clone());
         let name = format!("{name} {}", Uuid::now_v7());
-        let campaign = api.new_campaign(&name, self.list, self.route, template::SUBJECT, template::HTML).await?;
+        let campaign = api.new_campaign(&name, self.list, self.route, template::SUBJECT, self.html).await?;
         sink.reset().await?;
         self.workers.iter().copied().for_each(memory::forget_peak);
         let (before, stages_before) = (cpu::seconds(&groups), place.stage_seconds().await);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     client::{api::Api, contacts, sink::Sink},
-    demo::screen::grouped,
+    demo::{screen::grouped, template},
 };
 
 /// What to launch.
@@ -103,6 +103,7 @@ pub async fn run(options: &Options) -> Result<()> {
         recipients: recipients as u64,
         route,
         workers: place.worker_pids.clone(),
+        html: template::HTML,
     };
     shot(lists.warm_up, options.warm_up.max(1)).take("Warm-up").await?;
 

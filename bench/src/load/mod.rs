@@ -1,4 +1,4 @@
-//! Measuring. [`place`] is where it happens: addresses, processes, versions. [`campaign`] measures one campaign, [`send`], [`launch`] and
+//! Measuring. [`place`] is where it happens: addresses, processes, versions. [`campaign`] measures one campaign, [`send`], [`dkim`], [`launch`] and
 //! [`scale_out`] some of them; [`import`] measures files, [`api`] requests (a closed loop by wrk, an [`open_loop`] by us), [`sink`] the sink
 //! itself, [`peer`] what users would otherwise take. [`cpu`] and [`memory`] are what processes spent, [`machine`] where, [`figures`] medians
 //! and reports, [`tool`] programs of others.
@@ -6,6 +6,7 @@
 pub mod api;
 pub mod campaign;
 pub mod cpu;
+pub mod dkim;
 pub mod figures;
 pub mod import;
 pub mod launch;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     client::{api::Api, contacts, sink::Sink},
-    demo::journey::float,
+    demo::{journey::float, template},
 };
 
 /// What to start.
@@ -81,7 +81,16 @@ pub async fn run(options: &Options) -> Result<()> {
         sink.delay(0).await?;
         let csv = contacts::wide_csv(u64::try_from(index)? + 1, recipients);
         let list = api.load_list(&format!("{count} workers"), csv, Duration::from_secs(600)).await?;
-        let shot = Shot { api: &api, sink: &sink, place, list, recipients: recipients as u64, route, workers: workers.ids() };
+        let shot = Shot {
+            api: &api,
+            sink: &sink,
+            place,
+            list,
+            recipients: recipients as u64,
+            route,
+            workers: workers.ids(),
+            html: template::HTML,
+        };
         shot.take("Warm-up").await?;
         sink.delay(options.delay_ms).await?;
         let mut runs = Vec::new();

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     client::{api::Api, contacts, sink::Sink},
-    demo::screen::grouped,
+    demo::{screen::grouped, template},
 };
 
 /// What to send.
@@ -90,6 +90,7 @@ pub async fn run(options: &Options) -> Result<()> {
         recipients: recipients as u64,
         route,
         workers: workers.clone(),
+        html: template::HTML,
     };
     shot(some, options.warm_up.max(1)).take("Warm-up").await?;
 
