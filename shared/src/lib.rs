@@ -1,8 +1,8 @@
 //! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
-//! sent), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`] (from where), [`contacts`], [`suppressions`] and [`imports`]
-//! (to whom), [`accounts`] (by whom), [`members`] (how they
+//! sent), [`bounces`] (what a mail tells of one that did not arrive), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`]
+//! (from where), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`version`]
@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod address;
 pub mod allowance;
+pub mod bounces;
 pub mod campaigns;
 pub mod clock;
 pub mod contacts;

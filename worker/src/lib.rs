@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod lane;
 pub mod metrics;
 pub mod operate;
+pub mod parse_bounce;
 pub mod process;
 pub mod registry;
 pub mod run;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mochila_worker::operate;
+use mochila_worker::{operate, parse_bounce};
 use shared::settings::Settings;
 
 #[global_allocator]
@@ -46,6 +46,10 @@ enum Command {
     ConfirmRestore,
     /// Put dead jobs back in line with all their attempts. Says what would happen; --yes does it. Twice is as good as once.
     RequeueDead(operate::RequeueDead),
+    /// Say what bounces and complaints tell: one JSON line a recipient. Needs no settings and no database.
+    ///
+    /// Ends with 1 where a file cannot be read.
+    ParseBounce(parse_bounce::ParseBounce),
     /// Lift the suspension, the cooldown and the slow-down of a recipient domain.
     ResumeDestination {
         /// The domain, e.g. example.com
@@ -68,9 +72,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(Command::Doctor(doctor)) = &arguments.command {
         return operate::doctor(Settings::load(), doctor).await;
     }
+    if let Some(Command::ParseBounce(files)) = &arguments.command {
+        return parse_bounce::parse_bounce(files, &mut std::io::stdout().lock());
+    }
     let settings = Settings::load().map_err(anyhow::Error::msg)?;
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run | Command::Doctor(_) => Box::pin(mochila_worker::process::run(settings, arguments.lanes)).await?,
+        Command::Run | Command::Doctor(_) | Command::ParseBounce(_) => {
+            Box::pin(mochila_worker::process::run(settings, arguments.lanes)).await?
+        }
         Command::Stuck(stuck) => operate::stuck(&settings, &stuck).await?,
         Command::PauseSending(pause) => operate::pause_sending(&settings, &pause).await?,
         Command::ResumeSending => operate::resume_sending(&settings).await?,

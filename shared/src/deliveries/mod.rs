@@ -3,9 +3,10 @@
 //! [`ledger`] is the heart: admission before a message starts, the outcome after. [`chunk`] is what one job carries, [`doubt`] settles what
 //! a dead process left behind, [`sweep`] brings deferred recipients round again, [`retry`] is a person's second try, [`tally`] counts,
 //! [`listing`] shows, [`retention`] ends it; [`settled`] is the metric of what ends away from the wire.
-//! [`reply`] says what a server's answer means. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions;
+//! [`reply`] says what a server's answer means, by the table of [`bounce_rules`]. [`destination`] is what we know of a recipient domain: limits, slow-downs, suspensions;
 //! [`limits`] is an operator's side of it, [`provider`] the class that figures put it in.
 
+pub mod bounce_rules;
 pub mod chunk;
 pub mod destination;
 pub mod doubt;

@@ -9,7 +9,7 @@ use std::{
 use shared::testing::Stage;
 
 /// From the bottom up: a domain may use those before it.
-const DOMAINS: [&str; 13] = [
+const DOMAINS: [&str; 14] = [
     "accounts",
     "idempotency",
     "queue",
@@ -19,6 +19,7 @@ const DOMAINS: [&str; 13] = [
     "routes",
     "sending_domains",
     "deliveries",
+    "bounces",
     "campaigns",
     "feedback",
     "imports",

@@ -1,0 +1,198 @@
+//! Codes and words around an address, and the judgement over them.
+
+use super::{Bounced, address};
+use crate::deliveries::bounce_rules::{self, Class, Ground, Meaning};
+
+/// What speaks about one recipient.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Evidence {
+    pub recipient: String,
+    /// As the report says it.
+    pub action: Option<String>,
+    /// The enhanced code of the report.
+    pub status: Option<String>,
+    /// What the remote server said; without a report the words that stand at the address.
+    pub diagnostic: String,
+    /// The words for people that stand at the address, where a report says more.
+    pub context: String,
+    /// All words for people.
+    pub words: String,
+}
+
+impl Evidence {
+    /// Weighs everything up, from the nearest to the farthest.
+    pub fn judged(self) -> Bounced {
+        let texts = [&self.diagnostic, &self.context, &self.words].map(String::as_str);
+        let said = texts.into_iter().find(|text| !text.trim().is_empty()).unwrap_or_default();
+        let inner = enhanced_code(said);
+        // The server's own code is nearer to the truth than the reporter's, which is often x.0.0 or the reporter's own trouble.
+        let status = match (&self.status, &inner) {
+            (Some(outer), Some(inner)) if is_vague(outer) && !is_vague(inner) => Some(inner.clone()),
+            (None, Some(inner)) => Some(inner.clone()),
+            (outer, _) => outer.clone(),
+        };
+        let reply = texts.into_iter().find_map(reply_code);
+        let code = inner.as_deref().filter(|inner| !is_vague(inner)).or(status.as_deref());
+        let mut meaning = bounce_rules::judge(code, reply, said);
+        for text in texts {
+            if meaning.ground >= Ground::Code {
+                break;
+            }
+            let farther = bounce_rules::judge(status.as_deref(), reply, text);
+            if farther.ground == Ground::Text || farther.ground > meaning.ground {
+                meaning = farther;
+            }
+        }
+        let action = self.action.clone().unwrap_or_else(|| "failed".to_owned());
+        let meaning = settled(&action, status.as_deref(), meaning);
+        let diagnostic = short(said);
+        Bounced {
+            recipient: self.recipient,
+            hard: meaning.hard && action == "failed",
+            action,
+            status,
+            reply_code: reply,
+            class: meaning.class,
+            remedy: meaning.remedy,
+            diagnostic,
+        }
+    }
+}
+
+/// A delivery is nothing to complain about; a failure of which only "later" is known was given up.
+fn settled(action: &str, status: Option<&str>, meaning: Meaning) -> Meaning {
+    let delivered = matches!(action, "delivered" | "relayed" | "expanded" | "deliverable");
+    if delivered {
+        return Meaning { class: Class::Other, hard: false, ..meaning };
+    }
+    let later = status.is_some_and(|status| status.starts_with('4'));
+    match action {
+        "delayed" => {
+            Meaning { class: if meaning.class == Class::Other { Class::Transient } else { meaning.class }, hard: false, ..meaning }
+        }
+        _ if later && meaning.ground < Ground::Code => Meaning { class: Class::Expired, hard: false, ..meaning },
+        _ => meaning,
+    }
+}
+
+/// One line, white space folded, of a length that a log bears.
+fn short(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_whitespace() {
+        if out.len() + word.len() > 500 {
+            break;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+fn is_vague(code: &str) -> bool {
+    matches!(code.split_once('.'), Some((_, "0.0" | "3.0" | "5.0" | "7.1" | "2.0" | "1.0" | "4.0" | "7.0")))
+}
+
+/// The first enhanced code of a text: not part of an address of the network or of a version.
+pub(super) fn enhanced_code(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        if !matches!(byte, b'2' | b'4' | b'5')
+            || at > 0
+                && (bytes[at - 1].is_ascii_alphanumeric() || matches!(bytes[at - 1], b'.' | b'-' | b'/' | b'v'))
+                && !after_code(bytes, at)
+        {
+            continue;
+        }
+        let rest = text.get(at..)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let code = rest[..end].trim_end_matches('.');
+        let mut parts = code.split('.');
+        let sound = |part: Option<&str>, longest: usize| part.is_some_and(|part| !part.is_empty() && part.len() <= longest);
+        if sound(parts.next(), 1)
+            && sound(parts.next(), 3)
+            && sound(parts.next(), 3)
+            && parts.next().is_none()
+            && !rest[end..].starts_with(['-', '/', '_'])
+        {
+            return Some(code.to_owned());
+        }
+    }
+    None
+}
+
+/// `550-5.1.1`.
+fn after_code(bytes: &[u8], at: usize) -> bool {
+    at >= 4
+        && bytes[at - 1] == b'-'
+        && bytes[at - 4..at - 1].iter().all(u8::is_ascii_digit)
+        && (at == 4 || !bytes[at - 5].is_ascii_digit())
+}
+
+/// The first reply code of a text that stands where a reply begins; a refusal before anything else.
+pub(super) fn reply_code(text: &str) -> Option<u16> {
+    let bytes = text.as_bytes();
+    let mut found = None;
+    for (at, three) in bytes.windows(3).enumerate() {
+        if !matches!(three[0], b'2' | b'4' | b'5') || three[1] > b'7' || !three.iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        let before = at == 0
+            || matches!(
+                bytes[at - 1],
+                b' ' | b'\n' | b'\t' | b':' | b'<' | b'(' | b'[' | b'#' | b';' | b'"' | b'\'' | b'{' | b'=' | b','
+            );
+        let after = bytes.get(at + 3).is_none_or(|byte| {
+            matches!(byte, b' ' | b'-' | b'\n' | b'\t' | b':' | b',' | b';' | b'(' | b'#' | b'\'' | b'"' | b']' | b')')
+        });
+        // "4 450 messages", "port 25", "line 541": a reply is followed by words or by an enhanced code.
+        if !before || !after {
+            continue;
+        }
+        let code = three.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+        if code >= 400 {
+            return Some(code);
+        }
+        found = found.or(Some(code));
+    }
+    found.filter(|_| text.len() < 300)
+}
+
+/// The lines of a text that speak about an address: each that names it, and what follows until another of `others` is named.
+pub(super) fn context(text: &str, recipient: &str, others: &[String]) -> String {
+    let recipient = address::same(recipient);
+    let lines: Vec<(&str, String)> = text.lines().map(|line| (line, line.to_lowercase())).collect();
+    let mut out = String::new();
+    let mut speaking = 0;
+    for (line, lower) in &lines {
+        if lower.contains(&recipient) {
+            speaking = 12;
+        } else if others.iter().any(|other| *other != recipient && lower.contains(other.as_str())) {
+            speaking = 0;
+        }
+        if speaking > 0 && !line.trim().is_empty() {
+            speaking -= 1;
+            out.push_str(line);
+            out.push('\n');
+        }
+        if out.len() > 3000 {
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_from_other_numbers() {
+        assert_eq!(enhanced_code("host 5.1.1.2 said: 550-5.7.26 no").as_deref(), Some("5.7.26"));
+        assert_eq!(enhanced_code("(Exim 4.72) v5.5.2657.72 8.14.4 #5.1.1").as_deref(), Some("5.1.1"));
+        assert_eq!(enhanced_code("5.1.1"), Some("5.1.1".to_owned()));
+        assert_eq!(reply_code("said: 550 5.1.1 <ada@example.com>"), Some(550));
+        assert_eq!(reply_code("on Mon, 1 Sep 2008 17:28:07 port 2525, 192.0.2.1"), None);
+    }
+}
