@@ -7,6 +7,7 @@ use shared::{
     PgPool,
     clock::Clock,
     database,
+    deliveries::bounce_rules,
     keyspace::Keyspace,
     queue::{lane::Lane, ticket::Tickets},
     settings::Settings,
@@ -127,6 +128,7 @@ pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()
         stages::measure();
     }
     let lanes = slots(lanes.as_deref().unwrap_or(&settings.worker.lanes), &settings).map_err(anyhow::Error::msg)?;
+    tokio::task::spawn_blocking(bounce_rules::compile);
     let pool = database::pool(&settings.database, "mochila-worker")?;
     let keyspace = Keyspace::new(&settings.redis).context("redis.url")?;
     let listener = tokio::net::TcpListener::bind(&settings.worker.metrics_listen)

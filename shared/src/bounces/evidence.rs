@@ -1,5 +1,7 @@
 //! Codes and words around an address, and the judgement over them.
 
+use std::collections::HashSet;
+
 use super::{Bounced, address};
 use crate::deliveries::bounce_rules::{self, Class, Ground, Meaning};
 
@@ -159,28 +161,41 @@ pub(super) fn reply_code(text: &str) -> Option<u16> {
     found.filter(|_| text.len() < 300)
 }
 
-/// The lines of a text that speak about an address: each that names it, and what follows until another of `others` is named.
-pub(super) fn context(text: &str, recipient: &str, others: &[String]) -> String {
-    let recipient = address::same(recipient);
-    let lines: Vec<(&str, String)> = text.lines().map(|line| (line, line.to_lowercase())).collect();
-    let mut out = String::new();
-    let mut speaking = 0;
-    for (line, lower) in &lines {
-        if lower.contains(&recipient) {
-            speaking = 12;
-        } else if others.iter().any(|other| *other != recipient && lower.contains(other.as_str())) {
-            speaking = 0;
-        }
-        if speaking > 0 && !line.trim().is_empty() {
-            speaking -= 1;
-            out.push_str(line);
-            out.push('\n');
-        }
-        if out.len() > 3000 {
-            break;
-        }
+/// How many lines behind an address are taken to speak about it, and how many bytes.
+const SPEAKS_FOR: usize = 12;
+const LONGEST: usize = 3000;
+
+/// Words for people, with the addresses that each line names: looked at once, asked for each recipient.
+pub(super) struct Lines<'a>(Vec<(&'a str, Vec<String>)>);
+
+impl<'a> Lines<'a> {
+    pub fn of(words: &'a str) -> Self {
+        let named = |line| address::all(line).into_iter().map(|found| address::same(found.address)).collect();
+        Self(words.lines().filter(|line| !line.trim().is_empty()).map(|line| (line, named(line))).collect())
     }
-    out
+
+    /// The lines that speak about an address: each that names it, and what follows until another of `recipients` is named.
+    pub fn about(&self, recipient: &str, recipients: &HashSet<String>) -> String {
+        let recipient = address::same(recipient);
+        let mut out = String::new();
+        let mut speaking = 0;
+        for (line, named) in &self.0 {
+            if named.contains(&recipient) {
+                speaking = SPEAKS_FOR;
+            } else if named.iter().any(|one| recipients.contains(one)) {
+                speaking = 0;
+            }
+            if speaking > 0 {
+                speaking -= 1;
+                out.push_str(line);
+                out.push('\n');
+            }
+            if out.len() > LONGEST {
+                break;
+            }
+        }
+        out
+    }
 }
 
 #[cfg(test)]

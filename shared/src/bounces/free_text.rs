@@ -1,7 +1,10 @@
 //! Recipients in words for people: the formats of qmail, Exim, Sendmail, Courier, Domino, Notes, Exchange before 2007, and of everybody who
 //! never heard of RFC 3464. Their lines have few shapes, so one reader does for all.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::LazyLock,
+};
 
 use regex::Regex;
 
@@ -45,13 +48,15 @@ struct Candidate {
 /// The recipients that a notice without a report names.
 pub(super) fn recipients(mail: &Mail, words: &str, headers: &Headers, original: &Original) -> Vec<Evidence> {
     let listed = failed_recipients(mail);
+    let listed = if listed.is_empty() { list_of_fml(mail).into_iter().collect() } else { listed };
     let addresses = if listed.is_empty() { named(mail, words, headers, original) } else { listed };
     let delayed = words::tell_of_delay(mail, words);
-    let keys: Vec<String> = addresses.iter().map(|address| address::same(address)).collect();
+    let keys: HashSet<String> = addresses.iter().map(|address| address::same(address)).collect();
+    let lines = evidence::Lines::of(words);
     let alone = addresses.len() == 1;
     let subject = mail.headers.get("subject").unwrap_or_default();
     let spoken = addresses.into_iter().map(|recipient| {
-        let mut near = evidence::context(words, &recipient, &keys);
+        let mut near = lines.about(&recipient, &keys);
         let bare = near.trim().len() <= recipient.len() + 4;
         let everything = if alone || bare { format!("{words}\n{subject}") } else { String::new() };
         if bare {
@@ -81,6 +86,15 @@ pub(super) fn failed_recipients(mail: &Mail) -> Vec<String> {
         }
     }
     found
+}
+
+/// The list that fml, which names nobody, tells by its message ids: `<202703010000.FMLAAA1.readers@example.com>`.
+fn list_of_fml(mail: &Mail) -> Option<String> {
+    mail.headers.get("x-mlserver").filter(|server| server.contains("fml"))?;
+    let id = mail.headers.get("message-id").and_then(address::first)?;
+    let (local, domain) = id.rsplit_once('@')?;
+    let (counter, list) = local.rsplit_once('.')?;
+    (counter.contains("FML") && !list.is_empty()).then(|| format!("{list}@{domain}"))
 }
 
 /// Everybody who is the sender: no recipient of the message.
@@ -186,6 +200,13 @@ fn candidates(words: &str) -> Vec<Candidate> {
             if ASIDE.as_ref().is_some_and(|aside| aside.is_match(before))
                 || after.trim_start_matches(['>', ')']).trim_start().starts_with("wrote")
             {
+                continue;
+            }
+            // `ada@example.com <bob@example.com>`: the first is a name.
+            if found.get(index + 1).is_some_and(|next| {
+                line[one.end..next.start].trim_matches([' ', '"']) == "<"
+                    && address::same(next.address) != address::same(one.address)
+            }) {
                 continue;
             }
             let head = before.trim_matches(|c: char| {

@@ -20,7 +20,7 @@ mod sections;
 mod tests;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use evidence::Evidence;
 use sections::{Mail, Role};
@@ -166,10 +166,11 @@ fn reported(mail: &Mail, words: &str, headers: &lines::Headers, original: &Origi
         }
         reported.retain(|one| !one.recipient.is_empty());
     }
-    let keys: Vec<String> = reported.iter().map(|one| address::same(&one.recipient)).collect();
+    let keys: HashSet<String> = reported.iter().map(|one| address::same(&one.recipient)).collect();
     let alone = reported.len() == 1;
+    let lines = evidence::Lines::of(words);
     for one in &mut reported {
-        one.context = evidence::context(words, &one.recipient, &keys);
+        one.context = lines.about(&one.recipient, &keys);
         if alone || one.context.trim().is_empty() {
             one.words = words.to_owned();
         }

@@ -27,6 +27,7 @@ const READ: &[(&str, &[&str])] = &[
     ("exim_delayed", &["ada@example.com delayed - expired"]),
     ("ezweb", &["ada@example.com failed - invalid_recipient hard"]),
     ("facebook", &["ada@example.com failed 5.1.1 policy"]),
+    ("fml_member", &["readers@example.com failed - policy"]),
     ("fml", &["readers@example.com failed - policy"]),
     ("gmail", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("gmx", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
@@ -55,7 +56,7 @@ const READ: &[(&str, &[&str])] = &[
         &[
             "ada@example.com failed 5.1.1 invalid_recipient hard",
             "bob@example.org failed 5.1.2 bad_domain hard",
-            "cy@example.net failed 4.4.3 expired",
+            "cy@example.net failed 4.4.3 transient",
         ],
     ),
     ("receiving_ses", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),

@@ -106,13 +106,12 @@ pub(super) fn tell_of_failure(mail: &Mail, words: &str) -> bool {
     }
     let nobody = mail.headers.get("return-path").is_some_and(|path| address::first(path).is_none());
     let returned = mail.texts(Role::Original).next().is_some();
+    let program = |mailer: &str| mailer.contains("SurfControl") || mailer.contains("SMTP32");
+    let sent_by_one = daemon || mail.headers.get("x-mlserver").is_some() || nobody && !is_vacation(mail);
     mailer
-        || daemon && (subject || body)
+        || sent_by_one && (subject || body)
         || subject && body
-        || nobody && (subject || body) && !is_vacation(mail)
-        || returned
-            && body
-            && mail.headers.get("x-mailer").is_some_and(|mailer| mailer.contains("SurfControl") || mailer.contains("SMTP32"))
+        || returned && body && mail.headers.get("x-mailer").is_some_and(program)
 }
 
 fn is_vacation(mail: &Mail) -> bool {

@@ -222,6 +222,11 @@ impl Table {
 
 static RULES: LazyLock<Option<Table>> = LazyLock::new(|| Table::read(TABLE).ok());
 
+/// Compiles the table, which the first judgement would do otherwise: a tenth of a second that no connection should wait for.
+pub fn compile() {
+    LazyLock::force(&RULES);
+}
+
 /// Judges what a server said. `enhanced` is an enhanced status code such as 5.1.1, `code` a basic reply code, `text` all its words.
 #[must_use]
 pub fn judge(enhanced: Option<&str>, code: Option<u16>, text: &str) -> Meaning {

@@ -1,9 +1,12 @@
 //! What a mail server's answer means for the recipient, for its destination and for our route. A rule without SQL.
 //!
-//! The first digit of the code decides between now and later (RFC 5321 section 4.2.1), the enhanced code's subject (RFC 3463) says
-//! whose fault it is, and the text decides only where servers are known to disagree about codes.
+//! The first digit of the code decides between now and later (RFC 5321 section 4.2.1). A telling text of the table ([`bounce_rules`]) goes
+//! before the enhanced code, since servers are known to disagree about codes; otherwise the code's subject (RFC 3463) says whose fault
+//! it is.
 
 use std::fmt;
+
+use super::bounce_rules::{self, Class as Complaint, Ground};
 
 /// The step of an SMTP session that a reply or an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +156,8 @@ impl Verdict {
 #[must_use]
 pub fn classify(stage: Stage, code: u16, enhanced: Option<&str>, text: &str) -> Verdict {
     let status = Status::parse(enhanced);
+    let meaning = || bounce_rules::judge(enhanced, Some(code), text);
+    let said = || Some(meaning()).filter(|meaning| meaning.ground == Ground::Text).map(|meaning| meaning.class);
     let text = Text(text.to_ascii_lowercase());
     match (stage, code) {
         (_, 200..=299) => Verdict::new(Class::Accepted, Action::Accept, Scope::Recipient),
@@ -160,15 +165,16 @@ pub fn classify(stage: Stage, code: u16, enhanced: Option<&str>, text: &str) -> 
         // Before MAIL nobody's recipient was named: the relay has a matter with us.
         (Stage::Auth | Stage::Tls, _) => Verdict::new(Class::Credentials, Action::Defer, Scope::Route),
         (Stage::Connect | Stage::Greeting | Stage::Hello, _) => Verdict::new(Class::Connection, Action::Defer, Scope::Route),
-        (_, 400..=499) => transient(code, status, &text),
-        (_, 500..=599) => permanent(stage, code, status, &text),
+        (_, 400..=499) => transient(code, status, &text, said()),
+        (_, 500..=599) => permanent(stage, code, status, &text, said()),
         _ => Verdict::new(Class::Protocol, Action::Defer, Scope::Route),
     }
 }
 
-fn transient(code: u16, status: Status, text: &Text) -> Verdict {
+/// `said` is what a telling text of the table means.
+fn transient(code: u16, status: Status, text: &Text, said: Option<Complaint>) -> Verdict {
     let defer = |class, scope| Verdict::new(class, Action::Defer, scope);
-    if code == 432 || code == 454 && status == (7, 0) || text.says(&RELAY_DENIED) {
+    if code == 432 || code == 454 && status == (7, 0) || said == Some(Complaint::RelayDenied) {
         // 432: password transition needed; 454 4.7.0: temporary authentication failure (RFC 4954 section 6).
         return defer(Class::Credentials, Scope::Route);
     }
@@ -177,10 +183,10 @@ fn transient(code: u16, status: Status, text: &Text) -> Verdict {
         return defer(Class::Greylisted, Scope::Recipient);
     }
     // The mailbox (x.2.x) and the address (x.1.x) are one recipient's matter, whatever the code.
-    if status.subject == 2 || status.subject == 0 && text.says(&MAILBOX_FULL) {
+    if status.subject == 2 || matches!(said, Some(Complaint::Quota | Complaint::Inactive)) {
         return defer(Class::Mailbox, Scope::Recipient);
     }
-    if status.subject == 1 {
+    if status.subject == 1 || said == Some(Complaint::InvalidRecipient) {
         return defer(Class::Address, Scope::Recipient);
     }
     let throttles = matches!(code, 421 | 450 | 451 | 452 | 454);
@@ -196,7 +202,7 @@ fn transient(code: u16, status: Status, text: &Text) -> Verdict {
     Verdict { throttles, policy, ..defer(class, Scope::Destination) }
 }
 
-fn permanent(stage: Stage, code: u16, status: Status, text: &Text) -> Verdict {
+fn permanent(stage: Stage, code: u16, status: Status, text: &Text, said: Option<Complaint>) -> Verdict {
     let route = |class| Verdict::new(class, Action::Defer, Scope::Route);
     let bounce = |class, hard| Verdict { hard, ..Verdict::new(class, Action::Bounce, Scope::Recipient) };
     let fail = |class, scope| Verdict::new(class, Action::Fail, scope);
@@ -206,17 +212,25 @@ fn permanent(stage: Stage, code: u16, status: Status, text: &Text) -> Verdict {
         _ => {}
     }
     // 5.7.8 credentials invalid, 5.7.9 mechanism too weak, 5.7.10 encryption needed, 5.7.11 encryption required for it.
-    if status.subject == 7 && (8..=11).contains(&status.detail) || text.says(&RELAY_DENIED) {
+    if status.subject == 7 && (8..=11).contains(&status.detail) || said == Some(Complaint::RelayDenied) {
         return route(Class::Credentials);
+    }
+    // Before RCPT nobody was named but the sender: what is said there of users and domains is said of it.
+    let named = !matches!(stage, Stage::Mail);
+    match said {
+        Some(Complaint::InvalidRecipient | Complaint::BadDomain) if named => return bounce(Class::Address, true),
+        Some(Complaint::Quota | Complaint::Inactive) if named => return bounce(Class::Mailbox, false),
+        Some(Complaint::SpamBlock | Complaint::Reputation) => {
+            return Verdict { policy: true, ..fail(Class::Policy, Scope::Destination) };
+        }
+        _ => {}
     }
     match (status.subject, status.detail) {
         // 5.1.7 and 5.1.8 are about our sender address.
         (1, 7 | 8) => return fail(Class::Policy, Scope::Destination),
         (1, _) => return bounce(Class::Address, true),
-        // 5.2.2 full; 5.2.3 longer than this mailbox takes; 5.2.4 a mailing list in trouble.
-        (2, 0 | 2..=4) => return bounce(Class::Mailbox, false),
-        // 5.2.1 disabled.
-        (2, _) => return bounce(Class::Mailbox, true),
+        // 5.2.1 disabled, which a late bill does too; 5.2.2 full; 5.2.3 longer than this mailbox takes; 5.2.4 a mailing list in trouble.
+        (2, _) => return bounce(Class::Mailbox, false),
         (3, 4) => return fail(Class::Message, Scope::Recipient),
         // No way to the recipient's domain.
         (4, _) => return bounce(Class::Address, false),
@@ -239,9 +253,6 @@ fn permanent(stage: Stage, code: u16, status: Status, text: &Text) -> Verdict {
 }
 
 const GREYLISTED: [&str; 6] = ["greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list"];
-const MAILBOX_FULL: [&str; 5] = ["mailbox full", "mailbox is full", "over quota", "overquota", "quota exceeded"];
-const RELAY_DENIED: [&str; 5] =
-    ["relay access denied", "relaying denied", "unable to relay", "not permitted to relay", "relay not permitted"];
 const POLICY: [&str; 9] =
     ["spam", "blocklist", "blacklist", "block list", "black list", "listed at", "reputation", "unsolicited", "dmarc"];
 
@@ -306,7 +317,13 @@ mod tests {
         (Stage::Recipient, "550 no such user", Bounce, Address, Recipient, "hard"),
         (Stage::Recipient, "551 user not local", Bounce, Address, Recipient, "hard"),
         (Stage::Recipient, "553 mailbox name not allowed", Bounce, Address, Recipient, "hard"),
-        (Stage::Recipient, "550 5.2.1 account disabled", Bounce, Mailbox, Recipient, "hard"),
+        (Stage::Recipient, "550 5.2.1 account disabled", Bounce, Mailbox, Recipient, ""),
+        (Stage::Recipient, "550 5.7.1 user unknown", Bounce, Address, Recipient, "hard"),
+        (Stage::Dot, "554 5.0.0 The email account that you tried to reach does not exist", Bounce, Address, Recipient, "hard"),
+        (Stage::Dot, "552 5.1.1 mailbox full", Bounce, Mailbox, Recipient, ""),
+        (Stage::Recipient, "550 5.1.1 Client host blocked using zen.spamhaus.org", Fail, Policy, Destination, "policy"),
+        (Stage::Recipient, "450 4.3.0 Mailbox full", Defer, Mailbox, Recipient, ""),
+        (Stage::Mail, "550 unknown user ada@sender.test", Fail, Other, Recipient, ""),
         (Stage::Recipient, "552 5.2.2 over quota", Bounce, Mailbox, Recipient, ""),
         (Stage::Recipient, "550 5.4.4 no route to host", Bounce, Address, Recipient, ""),
         (Stage::Mail, "550 no", Fail, Other, Recipient, ""),
