@@ -2,7 +2,7 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, MatchedPath, OptionalFromRequest, RawPathParams, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -47,12 +47,19 @@ impl FromRequest<AppState> for Whole {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let limit_bytes = largest(&request, state) as u64;
         Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::Business(Error::TooLarge { limit_bytes: state.settings.api.max_body_bytes as u64 })
-            }
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::Business(Error::TooLarge { limit_bytes }),
             _ => ApiError::BodyLost("the body could not be read to its end".to_owned()),
         })
+    }
+}
+
+/// Bytes that a body may have: messages bring their attachments along.
+fn largest(request: &Request, state: &AppState) -> usize {
+    match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/api/v1/messages") => state.settings.api.max_message_bytes,
+        _ => state.settings.api.max_body_bytes,
     }
 }
 

@@ -15,6 +15,7 @@ use shared::{
     vault::{Links, Vault},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     events::{Events, Rhythm},
@@ -89,6 +90,16 @@ impl AppState {
 }
 
 impl AppState {
+    /// Rings for a critical job after its commit, by its name.
+    pub fn hint(&self, job_id: Uuid) {
+        let tickets = self.tickets.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tickets.hint(Lane::Critical, job_id).await {
+                tracing::debug!(%error, "could not ring; the bell will");
+            }
+        });
+    }
+
     /// Rings for a lane after a commit, without waiting: where Redis is away the bell of the workers rings later.
     pub fn ring(&self, lane: Lane) {
         let tickets = self.tickets.clone();

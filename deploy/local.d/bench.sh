@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # deploy/local bench: mochila-bench measures, this starts what it measures and what it measures beside.
 
-BENCHES="sink send launch import api scale-out"
+BENCHES="sink send launch messages import api scale-out"
 
 bench_help() {
     cat <<'TEXT'
@@ -14,6 +14,7 @@ Each starts a stack of its own from nothing, with fsync, measures, and stops it.
   send        messages a second to 100,000 recipients over 128 connections, processor time by part; beside it Express, Bull,
               nodemailer and pg (bench/peers/express-bull)
   launch      first mail, memory and cost of a recipient at 100,000 and at 1,000,000
+  messages    20 messages a second to one person each, alone and beside a campaign to 200,000: from the request to the sink
   import      rows a second of files of 1,000,000 rows
   api         GET /jobs/{id} by wrk; lists and polls at 500 requests/s; beside it Express and pg
   scale-out   1, 2 and 4 workers with 32 connections each, before a sink that answers after 100 ms
@@ -80,6 +81,7 @@ run_bench() {
 measure() { "$BIN/mochila-bench" "$@" 9>&-; }
 
 bench_sink() { measure sink --json "$JSON" "$@"; }
+bench_messages() { measure messages --json "$JSON" "$@"; }
 bench_import() { measure import --json "$JSON" "$@"; }
 bench_api() { measure api --json "$JSON" "$@"; }
 # Its workers are its own.
@@ -128,6 +130,7 @@ quick_arguments() {
         sink) echo --messages 5000 --runs 1 ;;
         send) echo --recipients 2000 --warm-up 200 --runs 1 --peer-recipients 500 --peer-concurrency 20 ;;
         launch) echo --small 1000 --large 5000 --warm-up 200 --runs 1 ;;
+        messages) echo --recipients 5000 --seconds 2 ;;
         import) echo --rows 50000 --warm-up 1000 --runs 1 ;;
         api) echo --seconds 2 --runs 1 --rate 50 ;;
         scale-out) echo --seconds 2 --runs 1 --workers 1,2 ;;

@@ -16,6 +16,7 @@ KINDS = {
     "list_id": "lists",
     "list_ids": "lists",
     "route_id": "routes",
+    "template_id": "templates",
     "workspace_id": "workspaces",
 }
 

@@ -37,6 +37,8 @@ def furnish(token, prefix):
     draft = {"subject": "Hi", "from": {"name": "Shop", "email": "news@shop.test"}, "html": TEMPLATE, "list_ids": lists[:2]}
     campaigns = [make("/campaigns", draft | {"name": f"{prefix} campaign {n}"}) for n in range(MANY)]
     suppressions = [make("/suppressions", {"kind": "address", "value": f"no{n}@{prefix}.test"}) for n in range(MANY)]
+    said = {"subject": "Order {{ number }}", "html": "<p>Order {{ number }}</p>"}
+    templates = [make("/templates", said | {"name": f"{prefix} template {n}"}) for n in range(MANY)]
     form = {"target": (None, "contacts"), "list_id": (None, lists[0]), "file": ("sample.csv", "email,name\na@example.com,Ann\n")}
     imports = [call("POST", "/imports", token, files=form) for _ in range(8)]
     member = {"password": PASSWORD, "workspace_id": workspace, "level": "editor"}
@@ -50,6 +52,7 @@ def furnish(token, prefix):
         "contacts": contacts,
         "campaigns": campaigns,
         "suppressions": suppressions,
+        "templates": templates,
         "imports": [made["id"] for made in imports],
         "jobs": [made["job_id"] for made in imports],
     }

@@ -1,7 +1,7 @@
 //! The business of Mochila: what both binaries know. A folder is a domain, a file is plumbing.
 //!
 //! Read in this order: [`queue`] (jobs, leases, tickets), [`campaigns`] (what is sent), [`deliveries`] (the ledger: to whom it was
-//! sent), [`bounces`] (what a mail tells of one that did not arrive), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`]
+//! sent), [`bounces`] (what a mail tells of one that did not arrive), [`messages`] (mail to one person), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`]
 //! (from where), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
 //! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
@@ -24,6 +24,7 @@ pub mod imports;
 pub mod keyring;
 pub mod keyspace;
 pub mod members;
+pub mod messages;
 pub mod operations;
 pub mod page;
 pub mod queue;

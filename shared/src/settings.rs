@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::{
     address::Address,
     error::Error,
+    queue::lane::Lane,
     routes::{relay_url::RelayUrl, route::Tls},
 };
 
@@ -89,6 +90,7 @@ section!(Api {
     metrics_listen: String,
     public_url: url::Url,
     max_body_bytes: usize,
+    max_message_bytes: usize,
     max_upload_bytes: u64,
     trusted_proxies: String,
     cors_origins: String,
@@ -105,6 +107,7 @@ section!(Limits {
     login_per_minute: u32,
     refresh_per_minute: u32,
     send_per_minute: u32,
+    message_per_minute: u32,
     poll_per_minute: u32,
     link_per_minute: u32,
     docs_per_minute: u32,
@@ -130,6 +133,7 @@ section!(Queue {
     bell_ms: u64,
     reconcile_ms: u64,
     poll_ms: u64,
+    critical_poll_ms: u64,
     retry_base_ms: u64,
     max_tickets: usize,
 });
@@ -147,12 +151,14 @@ section!(Sending {
     feedback_sender_id: String,
     timeouts: Timeouts,
     retry: Retry,
+    transactional: Transactional,
     slowdown: Slowdown,
     breaker: Breaker,
 });
+section!(Transactional { connections: usize, reserved: u32, destination_messages: i32, longest_step_seconds: u64, retry: Retry });
 section!(Breaker { failures: usize, window_seconds: f64, pause_seconds: f64, longest_pause_seconds: f64, probe_seconds: f64 });
 section!(Dns { servers: String, timeout_ms: u64, attempts: usize });
-section!(Retention { jobs_days: u32, attempts_days: u32, deliveries_days: u32, uploads_days: u32 });
+section!(Retention { jobs_days: u32, attempts_days: u32, deliveries_days: u32, messages_days: u32, uploads_days: u32 });
 section!(Telemetry { otlp_endpoint: String, sample_ratio: f64, sentry_dsn: Secret });
 section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
 section!(Retry { first_seconds: f64, factor: f64, jitter: f64, longest_seconds: f64, expire_seconds: f64 });
@@ -188,6 +194,14 @@ impl Dns {
             return Err("settings: dns.timeout_ms must be between 1 and 60000, dns.attempts between 1 and 10".to_owned());
         }
         self.addresses().map(drop)
+    }
+}
+
+impl Sending {
+    /// Jobs of a lane for one destination that run at once, over all workers.
+    #[must_use]
+    pub fn destination_cap(&self, lane: Lane) -> i32 {
+        if lane == Lane::Critical { self.transactional.destination_messages } else { self.destination_chunks }
     }
 }
 
@@ -293,6 +307,13 @@ impl Settings {
         // Google's rule for the last part of a Feedback-ID.
         if !(5..=15).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             return Err(format!("settings: sending.feedback_sender_id must be 5 to 15 of a-z, 0-9 and -, not {id:?}"));
+        }
+        let transactional = &self.sending.transactional;
+        if transactional.connections == 0 || transactional.destination_messages < 1 || transactional.longest_step_seconds == 0 {
+            return Err(
+                "settings: sending.transactional: connections, destination_messages and longest_step_seconds must be at least 1"
+                    .to_owned(),
+            );
         }
         let breaker = &self.sending.breaker;
         let pauses = [breaker.window_seconds, breaker.pause_seconds, breaker.longest_pause_seconds, breaker.probe_seconds];

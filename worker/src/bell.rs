@@ -39,7 +39,7 @@ pub async fn once(pool: &PgPool, tickets: &Tickets, settings: &Settings, lane: L
     let queue = &settings.queue;
     let slots = usize::try_from(fleet::slots(pool, lane, queue.heartbeat_seconds).await?)?;
     let most = (2 * slots).clamp(1, queue.max_tickets);
-    let claimable = bell::claimable(pool, lane, settings.sending.destination_chunks, i64::try_from(most)?).await?;
+    let claimable = bell::claimable(pool, lane, settings.sending.destination_cap(lane), i64::try_from(most)?).await?;
     if claimable == 0 {
         return Ok(0);
     }

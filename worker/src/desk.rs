@@ -88,7 +88,7 @@ impl Desk {
             lane,
             owner: self.heart.worker_id,
             lease_seconds: self.settings.queue.lease_seconds,
-            destination_cap: self.settings.sending.destination_chunks,
+            destination_cap: self.settings.sending.destination_cap(lane),
             hint: Uuid::from_slice(ticket).ok(),
         };
         match stages::of(Stage::Claim, claim.take(&self.pool)).await {

@@ -47,7 +47,9 @@ async fn handle(ticket: Vec<u8>, desk: Data<(Arc<Desk>, Lane)>) {
 /// Serves a lane with this many tickets at once, until the desk closes.
 pub async fn serve(desk: Arc<Desk>, keyspace: Keyspace, lane: Lane, slots: usize) {
     let tickets = Tickets::new(keyspace.clone());
-    let poll = Duration::from_millis(desk.settings.queue.poll_ms);
+    let queue = &desk.settings.queue;
+    let poll =
+        Duration::from_millis(if lane == Lane::Critical { queue.critical_poll_ms.min(queue.poll_ms) } else { queue.poll_ms });
     let mut delay = Duration::from_millis(100);
     while !desk.closing.is_cancelled() {
         let name = format!("{}-{}-{}", hostname(), std::process::id(), Uuid::now_v7().simple());

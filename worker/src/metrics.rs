@@ -20,6 +20,12 @@ struct Scrape {
 pub fn announce() {
     metrics::describe_counter!("deliveries_total", "messages by route and outcome");
     metrics::describe_counter!("destination_replies_total", "replies by mailbox provider and kind");
+    metrics::describe_counter!("messages_total", "transactional messages by outcome of an attempt");
+    metrics::describe_histogram!(
+        "message_handover_seconds",
+        metrics::Unit::Seconds,
+        "from the request to the server's answer, of messages that were accepted at the first attempt"
+    );
     metrics::describe_histogram!("smtp_send_seconds", metrics::Unit::Seconds, "one message over an open connection");
     metrics::describe_histogram!(
         "smtp_step_seconds",
@@ -48,6 +54,9 @@ pub fn announce() {
     }
     for lane in Lane::ALL {
         metrics::counter!("apalis_worker_restarts_total", "lane" => lane.name()).absolute(0);
+    }
+    for outcome in ["accepted", "deferred", "bounced", "failed", "suppressed"] {
+        metrics::counter!("messages_total", "outcome" => outcome).absolute(0);
     }
     metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").absolute(0);
     metrics::gauge!("smtp_connections_open").set(0.0);

@@ -9,6 +9,7 @@ use shared::{
     deliveries::payload::SendChunk,
     imports::payload::LoadContacts,
     members::payload::SendAccountMail,
+    messages::payload::SendMessage,
     routes::payload::CheckRoute,
 };
 
@@ -31,6 +32,7 @@ impl Registry {
             .with::<SendTest>()
             .with::<LoadContacts>()
             .with::<SendAccountMail>()
+            .with::<SendMessage>()
             .with::<CheckRoute>()
     }
 

@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 20] = every! {
+    let lines: [(Duration, &str, Work); 22] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -46,6 +46,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         30.0 s settle_cancelled_campaigns
         10.0 s reap_tickets
         5.0 s settle_imports
+        5.0 s settle_orphaned_messages
         600.0 s sweep_uploads
         3600.0 s make_partitions
         3600.0 s prune_jobs
@@ -53,6 +54,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         3600.0 s prune_idempotency_keys
         3600.0 s prune_attempts
         600.0 s prune_deliveries
+        600.0 s prune_messages
         3600.0 s prune_uploads
         3600.0 s forget_workers
         1.0 s take_refusals
@@ -114,6 +116,14 @@ async fn settle_orphaned_chunks(tools: Tools) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn settle_orphaned_messages(tools: Tools) -> anyhow::Result<()> {
+    let settled = shared::messages::carry::settle_orphans(&tools.pool).await?;
+    if settled > 0 {
+        tracing::warn!(messages = settled, "settled messages whose jobs are over");
+    }
+    Ok(())
+}
+
 async fn finish_campaigns(tools: Tools) -> anyhow::Result<()> {
     for id in campaigns::finish::all(&tools.pool, tools.settings.queue.lease_seconds).await? {
         tracing::info!(campaign.id = %id, "a campaign is finished");
@@ -163,6 +173,12 @@ async fn prune_attempts(tools: Tools) -> anyhow::Result<()> {
 async fn prune_deliveries(tools: Tools) -> anyhow::Result<()> {
     let Some(before) = before(&tools, tools.settings.retention.deliveries_days) else { return Ok(()) };
     pruned("deliveries", deliveries::retention::remove(&tools.pool, before).await?);
+    Ok(())
+}
+
+async fn prune_messages(tools: Tools) -> anyhow::Result<()> {
+    let Some(before) = before(&tools, tools.settings.retention.messages_days) else { return Ok(()) };
+    pruned("messages", shared::messages::prune::before(&tools.pool, before).await?);
     Ok(())
 }
 

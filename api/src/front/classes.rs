@@ -14,6 +14,8 @@ pub enum Class {
     Refresh,
     /// Mail leaves the house.
     Send,
+    /// Messages to one person each.
+    Message,
     /// Asking again and again how far something is.
     Poll,
     /// Links in mails.
@@ -31,9 +33,13 @@ impl Class {
         let Some(route) = route else { return Self::General };
         let Some(path) = route.strip_prefix("/api/v1") else { return Self::outside(method, route) };
         match path {
-            "/jobs/{id}" | "/jobs/{id}/events" | "/campaigns/{id}/progress" | "/campaigns/{id}/events" | "/imports/{id}" => {
-                Self::Poll
-            }
+            "/jobs/{id}"
+            | "/jobs/{id}/events"
+            | "/campaigns/{id}/progress"
+            | "/campaigns/{id}/events"
+            | "/imports/{id}"
+            | "/messages/{id}" => Self::Poll,
+            "/messages" if method == Method::POST => Self::Message,
             "/auth/refresh" => Self::Refresh,
             "/auth/login"
             | "/auth/register"
@@ -73,6 +79,7 @@ impl Class {
             Self::Login => "login",
             Self::Refresh => "refresh",
             Self::Send => "send",
+            Self::Message => "message",
             Self::Poll => "poll",
             Self::Link => "link",
             Self::Docs => "docs",
@@ -88,6 +95,7 @@ impl Class {
             Self::Login => limits.login_per_minute,
             Self::Refresh => limits.refresh_per_minute,
             Self::Send => limits.send_per_minute,
+            Self::Message => limits.message_per_minute,
             Self::Poll => limits.poll_per_minute,
             Self::Link => limits.link_per_minute,
             Self::Docs => limits.docs_per_minute,

@@ -19,7 +19,7 @@ pub mod words;
 pub const ADDRESS: &str = "/api/v1/openapi.json";
 
 /// The domains in the order in which a newcomer meets them. The tag of an operation is one of these.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("accounts", "Log in, who am I, workspaces and the people in them."),
     ("contacts", "Whom a workspace writes to. An address is there once in a workspace."),
     ("lists", "Lists and who is on them."),
@@ -27,6 +27,7 @@ const TAGS: [(&str, &str); 12] = [
     ("suppressions", "Addresses and domains that get no mail, whatever a campaign says."),
     ("campaigns", "Write a campaign, send it, pause it, look how far it is."),
     ("deliveries", "What became of each recipient of a campaign."),
+    ("messages", "Transactional mail: one message to one person, with what became of it, and the templates of such messages."),
     ("jobs", "Everything slow is a job: poll it, cancel it, run it again."),
     ("routes", "The relays that mail leaves by."),
     ("destinations", "What an operator sees and sets of a recipient domain."),
@@ -100,8 +101,8 @@ fn name_each_once(document: &mut Value) {
 const ABOUT: &str = "\
 Everything under `/api/v1` speaks JSON. Log in at `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer …`.
 
-- **Levels.** Each operation names the level that it asks for: `viewer` reads; `editor` also writes contacts, lists, imports, campaigns and \
-suppressions; `owner` also manages the workspace; `admin` may everything, in its own workspace unless `X-Workspace-Id` names another.
+- **Levels.** Each operation names the level that it asks for: `viewer` reads; `editor` also writes contacts, lists, imports, campaigns, messages \
+and suppressions; `owner` also manages the workspace; `admin` may everything, in its own workspace unless `X-Workspace-Id` names another.
 - **Lists** come in pages, newest first: `?page=1&limit=20`.
 - **Slow work** answers 202 with the address of a job in `Location`; poll it.
 - **Refusals** are problem documents (RFC 9457). An id that does not exist is a 404, one that belongs to another workspace a 403.";

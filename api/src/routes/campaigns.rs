@@ -194,6 +194,15 @@ struct CampaignsQuery {
     date_to: Option<NaiveDate>,
 }
 
+/// PostgreSQL's dates begin and end where ours do not.
+pub(super) fn in_years(dates: [(&str, Option<NaiveDate>); 2]) -> Result<(), Error> {
+    let wrong = dates.into_iter().find_map(|(field, date)| Some((field, date.filter(|date| !(1..=9999).contains(&date.year()))?)));
+    match wrong {
+        Some((field, date)) => Err(Error::invalid(field, format!("must be in the years 1 to 9999, not {date}"))),
+        None => Ok(()),
+    }
+}
+
 /// The workspace's campaigns
 #[utoipa::path(get, path = "/campaigns", operation_id = "list_campaigns", tag = "campaigns", security(("bearer" = ["viewer"])),
     params(CampaignsQuery), responses((status = 200, description = "A page of campaigns", body = Page<Summary>)))]
@@ -203,11 +212,7 @@ async fn page(
     Query(query): Query<CampaignsQuery>,
 ) -> ApiResult<Json<Page<Summary>>> {
     let request = PageRequest::new(query.page, query.limit)?;
-    for (field, date) in [("date_from", query.date_from), ("date_to", query.date_to)] {
-        if let Some(date) = date.filter(|date| !(1..=9999).contains(&date.year())) {
-            return Err(Error::invalid(field, format!("must be in the years 1 to 9999, not {date}")).into());
-        }
-    }
+    in_years([("date_from", query.date_from), ("date_to", query.date_to)])?;
     let filter = Filter { search: query.search, state: query.state, date_from: query.date_from, date_to: query.date_to };
     Ok(Json(campaign::page(&state.pool, caller.scope, &filter, request).await?.map(Summary::from)))
 }

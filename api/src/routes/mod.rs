@@ -29,10 +29,12 @@ pub mod jobs;
 pub mod lists;
 pub mod mail_links;
 pub mod members;
+pub mod messages;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod sending;
 pub mod suppressions;
+pub mod templates;
 pub mod unsubscribe;
 pub mod users;
 pub mod workspaces;
@@ -43,7 +45,8 @@ pub fn router(state: AppState) -> Router {
     let once = middleware::from_fn_with_state(state.clone(), idempotency::wrap);
     let outside = |router: OpenApiRouter<AppState>| router.layer(known_schema.clone());
     let inside = |router: OpenApiRouter<AppState>| outside(router.layer(once.clone()).layer(middleware::from_fn(etags::wrap)));
-    let (documented, _) = documented(outside, inside).split_for_parts();
+    let large = DefaultBodyLimit::max(state.settings.api.max_message_bytes);
+    let (documented, _) = documented(outside, inside, |router| router.layer(large)).split_for_parts();
     documented
         .merge(page::pages())
         .fallback(no_route)
@@ -59,21 +62,24 @@ pub fn router(state: AppState) -> Router {
 /// What the handlers say of themselves: the raw material of [`crate::openapi::document`].
 #[must_use]
 pub fn described() -> utoipa::openapi::OpenApi {
-    documented(|router| router, |router| router).into_openapi()
+    documented(|router| router, |router| router, |router| router).into_openapi()
 }
 
-/// Every operation. `outside` wraps what needs PostgreSQL and stands in mails, `inside` what needs it under `/api/v1`.
+/// Every operation. `outside` wraps what needs PostgreSQL and stands in mails, `inside` what needs it under `/api/v1`, `large` whose bodies may
+/// be larger than others.
 fn documented(
     outside: impl FnOnce(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
-    inside: impl FnOnce(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
+    inside: impl Fn(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
+    large: impl FnOnce(OpenApiRouter<AppState>) -> OpenApiRouter<AppState>,
 ) -> OpenApiRouter<AppState> {
+    let versioned = inside(versioned()).merge(large(inside(messages::router())));
     OpenApiRouter::new()
         .merge(health::router())
         .merge(outside(unsubscribe::router().merge(mail_links::router())))
-        .nest("/api/v1", health::router().merge(page::router()).merge(inside(versioned())))
+        .nest("/api/v1", health::router().merge(page::router()).merge(versioned))
 }
 
-/// Everything under `/api/v1` that needs PostgreSQL: one line a domain.
+/// Everything under `/api/v1` that needs PostgreSQL, but messages: one line a domain.
 fn versioned() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(accounts::router())
@@ -85,6 +91,7 @@ fn versioned() -> OpenApiRouter<AppState> {
         .merge(suppressions::router())
         .merge(campaigns::router())
         .merge(deliveries::router())
+        .merge(templates::router())
         .merge(routes::router())
         .merge(destinations::router())
         .merge(imports::router())

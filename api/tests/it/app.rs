@@ -81,6 +81,7 @@ fn unlimited(limits: &mut Limits) {
         login_per_minute: MANY,
         refresh_per_minute: MANY,
         send_per_minute: MANY,
+        message_per_minute: MANY,
         poll_per_minute: MANY,
         link_per_minute: MANY,
         docs_per_minute: MANY,

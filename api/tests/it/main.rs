@@ -18,6 +18,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod members;
+mod messages;
 mod openapi;
 mod permissions;
 mod problems;

@@ -106,6 +106,11 @@ impl Neighbours {
         let sent = shop.campaign().await;
         let job = app.call(Some(ann), Method::POST, &format!("/campaigns/{sent}/send"), None).await.expect(202);
         let suppression = app.post(ann, "/suppressions", json!({ "kind": "address", "value": "x@one.test" })).await.expect(201);
+        app.sending_domain(ann, "shop.test", "verified").await;
+        let template = json!({ "name": "Receipt", "subject": "Thank you", "text": "Thank you" });
+        let template = app.post(ann, "/templates", template).await.expect(201);
+        let message = json!({ "from": "orders@shop.test", "to": "bob@example.com", "template_id": template["id"] });
+        let message = app.post(ann, "/messages", message).await.expect(202);
         let (invitation, import) = (Uuid::now_v7(), Uuid::now_v7());
         let (workspace, user) = (ann.workspace_id, ann.user_id);
         app.stage
@@ -124,6 +129,8 @@ impl Neighbours {
             ("imports", import.to_string()),
             ("jobs", text(&job["job_id"])),
             ("suppressions", text(&suppression["id"])),
+            ("templates", text(&template["id"])),
+            ("messages", text(&message["id"])),
             ("users", user.to_string()),
             ("users/invitations", invitation.to_string()),
             ("workspaces", workspace.to_string()),
@@ -247,6 +254,11 @@ async fn no_body_and_no_query_can_name_another_workspaces_rows() {
                 ("preview_campaign", "contact_id") => {
                     let body = json!({ "contact_id": neighbours.shop.contact_ids[0] });
                     app.post(eve, &format!("/campaigns/{}/preview", neighbours.own_campaign), body).await
+                }
+                ("create_message", "template_id") => {
+                    let template = neighbours.foreign("templates/{id}");
+                    let body = json!({ "from": "eve@shop.test", "to": "bob@example.com", "template_id": template });
+                    app.post(eve, "/messages", body).await
                 }
                 ("create_import", "list_id") => {
                     let form = format!(

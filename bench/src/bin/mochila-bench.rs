@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mochila_bench::load::{api, dkim, import, launch, scale_out, send, sink};
+use mochila_bench::load::{api, dkim, import, launch, messages, scale_out, send, sink};
 
 /// Measures Mochila.
 #[derive(Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Dkim(dkim::Options),
     /// First mail, memory and cost of a large campaign.
     Launch(launch::Options),
+    /// Messages to one person each beside a campaign, from the request to the sink.
+    Messages(messages::Options),
     /// Rows a second of a contact file.
     Import(import::Options),
     /// Requests a second, and latency at a fixed rate.
@@ -46,6 +48,7 @@ async fn run() -> anyhow::Result<()> {
         Command::Send(options) => send::run(&options).await,
         Command::Dkim(options) => dkim::run(&options).await,
         Command::Launch(options) => launch::run(&options).await,
+        Command::Messages(options) => messages::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Api(options) => api::run(&options).await,
         Command::ScaleOut(options) => scale_out::run(&options).await,

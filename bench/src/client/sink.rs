@@ -63,6 +63,20 @@ impl Sink {
         Ok(response.error_for_status()?.json::<Messages>().await?.data)
     }
 
+    /// When each message to a `timed*` domain came first: Message-ID to milliseconds of Unix time.
+    ///
+    /// # Errors
+    /// The sink does not answer.
+    pub async fn arrivals(&self, domain: &str) -> Result<BTreeMap<String, f64>> {
+        let address = format!("{}/domains/{domain}/arrivals", self.base);
+        let response = self.http.get(address).send().await.context("the sink does not answer")?;
+        // Nothing has come there yet.
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(BTreeMap::new());
+        }
+        Ok(response.error_for_status()?.json().await?)
+    }
+
     /// Counts from nothing again.
     ///
     /// # Errors

@@ -69,6 +69,8 @@ pub struct Domain {
     timeline: Timeline,
     bucket: Mutex<(u64, u64)>,
     pub(super) asked: AtomicU64,
+    /// Of `timed*` domains: Message-ID to the millisecond of its first arrival.
+    arrivals: Option<Mutex<BTreeMap<String, f64>>>,
 }
 
 /// `GET /stats`.
@@ -134,6 +136,10 @@ impl Counts {
         }
         self.timeline.add(second);
         domain.timeline.add(second);
+        if let (Some(arrivals), Some(id)) = (&domain.arrivals, id) {
+            let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0;
+            lock(arrivals).entry(String::from_utf8_lossy(id).into_owned()).or_insert(at);
+        }
         self.keep(message, sender, recipient);
         if let Some(log) = &self.log {
             let line = format!("{}\t{}\t{recipient}\n", unix_ms(), String::from_utf8_lossy(id.unwrap_or(b"-")));
@@ -181,7 +187,8 @@ impl Counts {
         if let Some(domain) = self.domains.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return domain.clone();
         }
-        self.domains.write().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+        let made = || Arc::new(Domain { arrivals: name.starts_with("timed").then(Mutex::default), ..Domain::default() });
+        self.domains.write().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_insert_with(made).clone()
     }
 
     /// Messages by second (Unix time) in the last 10 minutes; seconds without any are left out.
@@ -189,6 +196,13 @@ impl Counts {
     pub fn seconds(&self, domain: &str) -> Option<Vec<(u64, u64)>> {
         let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
         domains.get(domain).map(|domain| lock(&domain.timeline.0).iter().copied().collect())
+    }
+
+    /// First arrivals at a `timed*` domain, in milliseconds of Unix time by Message-ID.
+    #[must_use]
+    pub fn arrivals(&self, domain: &str) -> Option<BTreeMap<String, f64>> {
+        let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
+        domains.get(domain)?.arrivals.as_ref().map(|arrivals| lock(arrivals).clone())
     }
 
     /// The numbers now.

@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_types, reason = "the extractors with problem documents are the api's; this server is for tests")]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -24,6 +24,7 @@ pub(super) async fn listen(listener: TcpListener, counts: Arc<Counts>, settings:
         .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/stats", get(stats))
         .route("/domains/{domain}/seconds", get(seconds))
+        .route("/domains/{domain}/arrivals", get(arrivals))
         .route("/messages", get(messages))
         .route("/config", get(config).put(change))
         .route("/reset", post(reset))
@@ -41,6 +42,10 @@ async fn seconds(State((counts, _)): Shared, Path(domain): Path<String>) -> Resu
     let seconds = counts.seconds(&domain.to_ascii_lowercase()).ok_or(StatusCode::NOT_FOUND)?;
     let seconds: Vec<_> = seconds.iter().map(|(at, received)| json!({"at": at, "received": received})).collect();
     Ok(Json(json!({"domain": domain, "seconds": seconds})))
+}
+
+async fn arrivals(State((counts, _)): Shared, Path(domain): Path<String>) -> Result<Json<BTreeMap<String, f64>>, StatusCode> {
+    counts.arrivals(&domain.to_ascii_lowercase()).map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 #[derive(Deserialize)]

@@ -36,9 +36,9 @@ Recipients behave by the beginning of their domain (greylist3.test), or of their
   long      accepted with a reply of 64 KB
   571       571 at RCPT, a code that no RFC lists
   reused    421 4.3.2 at RCPT, and the connection ends, if it has carried a message; accepted on a fresh one
-All others accept.
+All others accept; of timed* domains the moment of each arrival is noted.
 
-HTTP: GET /stats, /domains/{domain}/seconds, /messages?limit=5, /config, /health; PUT /config {delay_ms, slow_ms, tarpit_ms,
+HTTP: GET /stats, /domains/{domain}/seconds, /domains/{domain}/arrivals, /messages?limit=5, /config, /health; PUT /config {delay_ms, slow_ms, tarpit_ms,
 busy_per_second, refuse_connections, banner_code, banner_ms, most_connections, most_messages, broken_tls, offers_nothing}; POST /reset.";
 
 const PREFIXES: [(&str, Personality); 14] = [

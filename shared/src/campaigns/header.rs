@@ -22,6 +22,24 @@ pub fn unstructured(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a field whose value has a syntax of its own: it is folded between words and never encoded. The value is ASCII; what is not
+/// printable becomes a space.
+pub fn structured(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    let mut column = name.len() + 1;
+    for word in value.split(|c: char| !c.is_ascii_graphic()).filter(|word| !word.is_empty()) {
+        if column + 1 + word.len() > LINE && column > name.len() + 1 {
+            out.extend_from_slice(b"\r\n");
+            column = 0;
+        }
+        out.push(b' ');
+        out.extend_from_slice(word.as_bytes());
+        column += 1 + word.len();
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends a field with one address: `Name: Ada Lovelace <ada@example.com>`. `address` must be one that was parsed.
 pub fn mailbox(out: &mut Vec<u8>, field: &str, name: &str, address: &str) {
     out.extend_from_slice(field.as_bytes());

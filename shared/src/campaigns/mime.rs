@@ -46,7 +46,9 @@ pub fn body(out: &mut Vec<u8>, text: &str) {
         quoted_printable(out, text);
     } else {
         out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
-        base64(out, text);
+        let mut octets = Vec::with_capacity(text.len() + text.len() / 32);
+        as_it_is(&mut octets, text);
+        base64(out, &octets);
     }
 }
 
@@ -174,9 +176,8 @@ fn plain_run(octets: &[u8]) -> usize {
     wide + octets[wide..].iter().take_while(|b| !is_encoded(**b)).count()
 }
 
-fn base64(out: &mut Vec<u8>, text: &str) {
-    let mut octets = Vec::with_capacity(text.len() + text.len() / 32);
-    as_it_is(&mut octets, text);
+/// Appends octets as they are, in base64, without a line end after its last line.
+pub fn base64(out: &mut Vec<u8>, octets: &[u8]) {
     let mut line = [0; LINE];
     for (index, chunk) in octets.chunks(BASE64_OCTETS).enumerate() {
         if index > 0 {

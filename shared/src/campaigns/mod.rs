@@ -19,7 +19,7 @@ pub mod plain_text;
 pub mod preview;
 pub mod progress;
 pub mod recipients;
-mod sandbox;
+pub(crate) mod sandbox;
 pub mod standing;
 pub mod template;
 pub mod transitions;

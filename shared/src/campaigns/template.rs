@@ -17,7 +17,7 @@ use super::{plain_text, sandbox};
 use crate::error::FieldError;
 
 /// Instructions that one field may take for one recipient: some milliseconds.
-const FUEL: u64 = 100_000;
+pub(crate) const FUEL: u64 = 100_000;
 /// Largest rendered field in bytes.
 pub const LARGEST_OUTPUT: usize = 1 << 20;
 
@@ -202,7 +202,7 @@ fn line_of(source: &str, name: &str) -> usize {
     position.map_or(1, |position| source[..position].matches('\n').count() + 1)
 }
 
-fn describe(error: &minijinja::Error) -> String {
+pub(crate) fn describe(error: &minijinja::Error) -> String {
     let reason = match error.kind() {
         ErrorKind::OutOfFuel => format!("takes more than {FUEL} steps"),
         ErrorKind::WriteFailure => format!("renders to more than {LARGEST_OUTPUT} bytes"),
@@ -218,7 +218,7 @@ fn describe(error: &minijinja::Error) -> String {
     }
 }
 
-fn depends_on_data(error: &minijinja::Error) -> bool {
+pub(crate) fn depends_on_data(error: &minijinja::Error) -> bool {
     use ErrorKind as Kind;
     !matches!(
         error.kind(),
@@ -235,13 +235,13 @@ fn depends_on_data(error: &minijinja::Error) -> bool {
 }
 
 /// A subject is one line: what a value brings along of line ends and control characters becomes a space.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     spaced.trim().to_owned()
 }
 
 /// Writes until it is too much.
-struct Limited(Vec<u8>);
+pub(crate) struct Limited(pub(crate) Vec<u8>);
 
 impl io::Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -281,7 +281,7 @@ impl Object for Fields {
     }
 }
 
-fn from_json(json: &Value) -> TemplateValue {
+pub(crate) fn from_json(json: &Value) -> TemplateValue {
     match json {
         Value::Null => TemplateValue::UNDEFINED,
         Value::Bool(value) => TemplateValue::from(*value),

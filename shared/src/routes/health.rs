@@ -184,7 +184,9 @@ pub async fn close(pool: &PgPool, route_id: Uuid) -> Result<()> {
     .execute(&mut *transaction)
     .await?;
     if was.is_some() {
-        bell::bring_forward(&mut transaction, Lane::Bulk, WAITS).await?;
+        for lane in [Lane::Critical, Lane::Bulk] {
+            bell::bring_forward(&mut transaction, lane, WAITS).await?;
+        }
     }
     transaction.commit().await?;
     Ok(())

@@ -9,7 +9,7 @@ use std::{
 use shared::testing::Stage;
 
 /// From the bottom up: a domain may use those before it.
-const DOMAINS: [&str; 14] = [
+const DOMAINS: [&str; 15] = [
     "accounts",
     "idempotency",
     "queue",
@@ -21,6 +21,7 @@ const DOMAINS: [&str; 14] = [
     "deliveries",
     "bounces",
     "campaigns",
+    "messages",
     "feedback",
     "imports",
     "operations",

@@ -4,4 +4,5 @@ pub mod campaigns;
 pub mod deliveries;
 pub mod imports;
 pub mod members;
+pub mod messages;
 pub mod routes;

@@ -18,6 +18,8 @@ use super::guide::Road;
 const UNLIMITED: u32 = 200;
 /// What a refusal asks to wait at least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// How far messages to one person go ahead of campaigns, in microseconds of the rate.
+const AHEAD_US: i64 = 1_000_000;
 /// A purchase is good for so long.
 const GOOD_FOR: Duration = Duration::from_millis(500);
 
@@ -118,10 +120,7 @@ impl Limiter {
         }
         purchase.refused = None;
         self.give_back(&mut purchase).await?;
-        let rates = [
-            (format!("route:{}", road.id), road.rate_per_second),
-            (limited.map_or_else(String::new, |d| format!("domain:{}", d.domain)), limited.and_then(Destination::allowed_rate)),
-        ];
+        let rates = rates(road, limited);
         let levels: Vec<Level> = rates.iter().filter_map(|(name, rate)| Some(self.level(name, (*rate)?))).collect();
         let slowest = rates.iter().filter_map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
         let wanted = tokens(slowest);
@@ -135,6 +134,32 @@ impl Limiter {
         *purchase =
             Purchase { tokens: u32::try_from(granted).unwrap_or(1) - 1, bought: Some(Instant::now()), levels, refused: None };
         Ok(Take::Granted)
+    }
+
+    /// Takes a token for a message that goes before campaigns: of the same buckets, up to a second ahead of what they may sell. Campaigns wait
+    /// until the rate has caught up.
+    ///
+    /// # Errors
+    /// Redis failed: nothing may start.
+    pub async fn take_urgent(&self, road: &Road, destination: Option<&Destination>) -> Result<Take, redis::RedisError> {
+        let rates = rates(road, destination.filter(|d| d.allowed_rate().is_some()));
+        let levels: Vec<Level> = rates
+            .iter()
+            .filter_map(|(name, rate)| {
+                let level = self.level(name, (*rate)?);
+                Some(Level { burst_us: level.burst_us + AHEAD_US, ..level })
+            })
+            .collect();
+        if levels.is_empty() {
+            return Ok(Take::Granted);
+        }
+        let (granted, wait_us, refused) = self.call(&levels, 1).await?;
+        if granted > 0 {
+            return Ok(Take::Granted);
+        }
+        let by_destination = levels.get(usize::try_from(refused - 1).unwrap_or(0)).is_some_and(|l| l.key.contains(":domain:"));
+        let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).max(SHORTEST_WAIT);
+        Ok(Take::Refused { wait, by_destination })
     }
 
     /// Gives back what was bought and not used, and forgets buckets that nobody asks for. Once a second.
@@ -176,6 +201,14 @@ impl Limiter {
         }
         call.invoke_async(&mut self.keyspace.connection()).await
     }
+}
+
+/// The levels by name, with their rates.
+fn rates(road: &Road, limited: Option<&Destination>) -> [(String, Option<f64>); 2] {
+    [
+        (format!("route:{}", road.id), road.rate_per_second),
+        (limited.map_or_else(String::new, |d| format!("domain:{}", d.domain)), limited.and_then(Destination::allowed_rate)),
+    ]
 }
 
 fn tokens(rate: f64) -> u32 {

@@ -4,11 +4,12 @@
 //! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
 //! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
 //! routes work), [`identities`] (as whom mail goes out), [`leases`] (how many connections a route or a destination
-//! has over all processes), [`guide`] (what holds now: destinations, routes, stopped campaigns) and [`feedback`] (what the replies teach).
+//! has over all processes), [`gate`] (how many messages to one destination at once), [`guide`] (what holds now: destinations, routes, stopped campaigns) and [`feedback`] (what the replies teach).
 
 pub mod breaker;
 pub mod composer;
 pub mod feedback;
+pub mod gate;
 pub mod guide;
 pub mod health;
 pub mod identities;
@@ -45,6 +46,8 @@ pub struct Post {
     pub ways: ways::Ways,
     /// Tokens.
     pub limiter: limiter::Limiter,
+    /// Messages to one destination at once.
+    pub gate: gate::Gate,
     /// What holds now.
     pub guide: Arc<guide::Guide>,
     /// What the replies teach.
@@ -81,6 +84,7 @@ impl Post {
             wires: Arc::new(wires::Wires::new(settings, leases, health.clone())),
             ways: ways::Ways::new(guide.clone(), health.clone()),
             health,
+            gate: gate::Gate::default(),
             limiter: limiter::Limiter::new(keyspace.clone()),
             feedback: feedback::Feedback::start(pool.clone(), settings.sending.slowdown.clone(), guide.clone(), over.clone()),
             guide,

@@ -21,6 +21,9 @@ use uuid::Uuid;
 use super::{
     breaker::Event,
     composer::Letter,
+    feedback::Feedback,
+    guide::Road,
+    health::Health,
     limiter::Take,
     turn::{FailOver, Halt, Next, SHORT_WAIT, Turn},
     verdict::{Judgement, judge},
@@ -224,7 +227,7 @@ impl Attempt<'_, '_> {
                 stale += 1;
                 if stale < STALE { continue } else { break }
             }
-            self.note(wire, &sent, &judgement);
+            note(&self.turn.post.health, &wire.road, &sent, &judgement);
             // The relay does not have it, and says so or broke off before the dot: another one may take it now.
             if judgement.route_fault && self.turn.fail_over(wire, &mut tried).await == FailOver::Diverted {
                 continue;
@@ -273,41 +276,12 @@ impl Attempt<'_, '_> {
         self.turn.composer.write(letter, self.recipient.contact_id, &recipient, self.turn.context.clock.now())
     }
 
-    /// What the answer says of the route.
-    fn note(&self, wire: &Wire, sent: &Sent, judgement: &Judgement) {
-        let health = &self.turn.post.health;
-        match sent {
-            Sent::Refused { reply, .. } if judgement.route_fault => {
-                let said = reply.to_string();
-                tracing::warn!(route = wire.road.name, reply = said, "the relay refused us, not the recipient");
-                health.note(wire.road.id, Event::Failed, Some(&said));
-            }
-            Sent::NotSent { error } if judgement.route_fault => health.note(wire.road.id, Event::Failed, Some(&error.to_string())),
-            Sent::Unknown { error } => health.note(wire.road.id, Event::Failed, Some(&error.to_string())),
-            Sent::NotSent { .. } => {}
-            _ => health.note(wire.road.id, Event::Carried, None),
-        }
-    }
-
     fn conclude(self, wire: &Wire, judgement: Judgement) {
         count(wire, judgement.state.name());
         if judgement.route_fault && judgement.smtp_code.is_some() {
             self.turn.halt(Halt::Route(judgement.response.clone().unwrap_or_default()));
         }
-        if let Some(verdict) = judgement.verdict.filter(|_| !judgement.route_fault) {
-            self.turn.post.feedback.note(&self.recipient.domain, |window| {
-                match judgement.state {
-                    State::Accepted => window.accepted += 1,
-                    _ if verdict.throttles => window.throttled += 1,
-                    State::Deferred | State::Unknown => window.deferred += 1,
-                    State::Bounced | State::Failed => window.failed += 1,
-                }
-                window.policy += u32::from(verdict.policy);
-                if judgement.state != State::Accepted {
-                    window.last_reply.clone_from(&judgement.response);
-                }
-            });
-        }
+        teach(&self.turn.post.feedback, &self.recipient.domain, &judgement);
         let outcome = Outcome {
             smtp_code: judgement.smtp_code,
             enhanced_code: judgement.enhanced_code,
@@ -322,4 +296,36 @@ impl Attempt<'_, '_> {
     fn outcome(&self, wire: &Wire, state: State, reason: Option<&'static str>) -> Outcome {
         Outcome { state, released: false, reason, ..released(self.turn, wire, self.recipient.contact_id, self.attempt_id) }
     }
+}
+
+/// What the answer says of the route.
+pub fn note(health: &Health, road: &Road, sent: &Sent, judgement: &Judgement) {
+    match sent {
+        Sent::Refused { reply, .. } if judgement.route_fault => {
+            let said = reply.to_string();
+            tracing::warn!(route = road.name, reply = said, "the relay refused us, not the recipient");
+            health.note(road.id, Event::Failed, Some(&said));
+        }
+        Sent::NotSent { error } if judgement.route_fault => health.note(road.id, Event::Failed, Some(&error.to_string())),
+        Sent::Unknown { error } => health.note(road.id, Event::Failed, Some(&error.to_string())),
+        Sent::NotSent { .. } => {}
+        _ => health.note(road.id, Event::Carried, None),
+    }
+}
+
+/// What the answer says of the recipient's destination.
+pub fn teach(feedback: &Feedback, domain: &str, judgement: &Judgement) {
+    let Some(verdict) = judgement.verdict.filter(|_| !judgement.route_fault) else { return };
+    feedback.note(domain, |window| {
+        match judgement.state {
+            State::Accepted => window.accepted += 1,
+            _ if verdict.throttles => window.throttled += 1,
+            State::Deferred | State::Unknown => window.deferred += 1,
+            State::Bounced | State::Failed => window.failed += 1,
+        }
+        window.policy += u32::from(verdict.policy);
+        if judgement.state != State::Accepted {
+            window.last_reply.clone_from(&judgement.response);
+        }
+    });
 }

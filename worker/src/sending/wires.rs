@@ -26,15 +26,24 @@ pub struct Wires {
     /// Leases over all processes.
     pub leases: Leases,
     places: Arc<Semaphore>,
+    /// Of messages to one person: campaigns never get them.
+    urgent_places: Arc<Semaphore>,
+    /// Of a route's connections that campaigns leave to messages.
+    reserved: u32,
     share: usize,
     look_ahead: usize,
     messages_per_connection: u32,
     idle: Duration,
     hello_name: String,
     timeouts: Timeouts,
-    waiting: Mutex<HashMap<Uuid, Vec<(Instant, Kept)>>>,
+    urgent_timeouts: Timeouts,
+    waiting: Mutex<Waiting>,
+    urgent_waiting: Mutex<Waiting>,
     health: Arc<Health>,
 }
+
+/// Idle connections by route, with the moment since which they are.
+type Waiting = HashMap<Uuid, Vec<(Instant, Kept)>>;
 
 /// An idle connection. It keeps its place: it is open.
 struct Kept {
@@ -78,6 +87,8 @@ pub struct Wire {
     session: Option<(Session, Open)>,
     lease: Lease,
     place: OwnedSemaphorePermit,
+    /// Of a message: its place is one that campaigns do not get.
+    urgent: bool,
 }
 
 type Part = (Option<(Session, Open)>, Lease);
@@ -91,13 +102,17 @@ impl Wires {
         Self {
             leases,
             places: Arc::new(Semaphore::new(sending.connections)),
+            urgent_places: Arc::new(Semaphore::new(sending.transactional.connections)),
+            reserved: sending.transactional.reserved,
             share: (sending.connections / slots).max(1),
             look_ahead: sending.look_ahead,
             messages_per_connection: sending.messages_per_connection,
             idle: Duration::from_secs(sending.idle_seconds),
             hello_name: hello_name(settings),
             timeouts: sending.timeouts.clone(),
+            urgent_timeouts: shortened(&sending.timeouts, sending.transactional.longest_step_seconds),
             waiting: Mutex::default(),
+            urgent_waiting: Mutex::default(),
             health,
         }
     }
@@ -119,14 +134,14 @@ impl Wires {
         while parts.len() + places.len() < wanted {
             match self.places.clone().try_acquire_owned() {
                 Ok(place) => places.push(place),
-                Err(_) => match self.evict(road.id) {
+                Err(_) => match evict(&self.waiting, road.id) {
                     Some(place) => places.push(place),
                     None => break,
                 },
             }
         }
         if !places.is_empty() {
-            let leases = self.leases.take(&key(road), road.max_connections, places.len()).await?;
+            let leases = self.leases.take(&key(road), self.left_to_campaigns(road), places.len()).await?;
             parts.extend(leases.into_iter().zip(places).map(|(lease, place)| ((None, lease), place)));
         }
         let wires = parts.into_iter().map(|((session, lease), place)| Wire {
@@ -135,21 +150,40 @@ impl Wires {
             session,
             lease,
             place,
+            urgent: false,
         });
         Ok(wires.collect())
     }
 
-    /// The place of the connection to another route that has been idle for longest; it says goodbye while its successor connects.
-    fn evict(&self, but: Uuid) -> Option<OwnedSemaphorePermit> {
-        let mut waiting = self.waiting.lock();
-        let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
-        let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
-        let (_, Kept { session, open, lease, place }) = waiting.get_mut(&id)?.remove(0);
-        tokio::spawn(async move {
-            session.quit().await;
-            drop((open, lease));
-        });
-        Some(place)
+    /// A wire for one message: in a place that campaigns do not get, with a lease of those that they leave over, or else an idle one of
+    /// theirs. None: all are taken.
+    ///
+    /// # Errors
+    /// Redis failed: no connection may be opened.
+    pub async fn take_urgent(&self, road: &Arc<Road>) -> Result<Option<Wire>, redis::RedisError> {
+        if let Some((_, kept)) = self.urgent_waiting.lock().get_mut(&road.id).and_then(Vec::pop) {
+            return Ok(Some(self.wire(road, kept, true)));
+        }
+        let place = self.urgent_places.clone().try_acquire_owned().ok().or_else(|| evict(&self.urgent_waiting, road.id));
+        if let Some(place) = place
+            && let Some(lease) = self.leases.take(&key(road), road.max_connections, 1).await?.pop()
+        {
+            let window = Arc::new(Semaphore::new(self.look_ahead));
+            return Ok(Some(Wire { road: road.clone(), window, session: None, lease, place, urgent: true }));
+        }
+        let idle = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop);
+        Ok(idle.map(|(_, kept)| self.wire(road, kept, false)))
+    }
+
+    fn wire(&self, road: &Arc<Road>, kept: Kept, urgent: bool) -> Wire {
+        let Kept { session, open, lease, place } = kept;
+        let window = Arc::new(Semaphore::new(self.look_ahead));
+        Wire { road: road.clone(), window, session: Some((session, open)), lease, place, urgent }
+    }
+
+    /// Connections of a route that campaigns may have, over all processes.
+    fn left_to_campaigns(&self, road: &Road) -> u32 {
+        road.max_connections - self.reserved.min(road.max_connections / 4)
     }
 
     /// Turns a wire to another route: its connection is given up, its place and its window stay. False: that route has no lease free.
@@ -160,7 +194,7 @@ impl Wires {
         let kept = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop);
         let (session, lease) = match kept {
             Some((_, kept)) => (Some((kept.session, kept.open)), kept.lease),
-            None => match self.leases.take(&key(road), road.max_connections, 1).await?.pop() {
+            None => match self.leases.take(&key(road), self.left_to_campaigns(road), 1).await?.pop() {
                 Some(lease) => (None, lease),
                 None => return Ok(false),
             },
@@ -181,7 +215,7 @@ impl Wires {
         let lease = self.leases.take(&key(road), road.max_connections, 1).await;
         let lease = lease.map_err(|error| format!("redis: {error}"))?.pop();
         let Some(lease) = lease else { return Err("all connections of the route are taken".to_owned()) };
-        let opened = tokio::time::timeout(limit, Session::open(&self.relay(road))).await;
+        let opened = tokio::time::timeout(limit, Session::open(&self.relay(road, false))).await;
         let session =
             opened.map_err(|_| format!("no session within {} s", limit.as_secs_f64()))?.map_err(|error| error.to_string())?;
         let encrypted = session.is_encrypted();
@@ -207,7 +241,7 @@ impl Wires {
             Some(kept) => kept,
             None => {
                 let cut = self.health.cut(wire.road.id);
-                let relay = self.relay(&wire.road);
+                let relay = self.relay(&wire.road, wire.urgent);
                 let opened = tokio::select! {
                     biased;
                     () = cut.cancelled() => return Err(OpenError::OutOfUse { host: relay.host }),
@@ -227,13 +261,14 @@ impl Wires {
 
     /// Puts a wire back. Its window must be empty by then.
     pub fn put_back(&self, wire: Wire) {
-        let Wire { road, session, lease, place, .. } = wire;
+        let Wire { road, session, lease, place, urgent, .. } = wire;
         let Some((session, open)) = session.filter(|(session, _)| session.is_usable()) else { return };
         let kept = Kept { session, open, lease, place };
         if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) {
             kept.close();
         } else {
-            self.waiting.lock().entry(road.id).or_default().push((Instant::now(), kept));
+            let waiting = if urgent { &self.urgent_waiting } else { &self.waiting };
+            waiting.lock().entry(road.id).or_default().push((Instant::now(), kept));
         }
     }
 
@@ -246,10 +281,13 @@ impl Wires {
                 () = over.cancelled() => true,
             };
             let mut closing = Vec::new();
-            for kept in self.waiting.lock().values_mut() {
-                let (old, young): (Vec<_>, Vec<_>) = kept.drain(..).partition(|(since, _)| last || since.elapsed() >= self.idle);
-                *kept = young;
-                closing.extend(old);
+            for waiting in [&self.waiting, &self.urgent_waiting] {
+                for kept in waiting.lock().values_mut() {
+                    let (old, young): (Vec<_>, Vec<_>) =
+                        kept.drain(..).partition(|(since, _)| last || since.elapsed() >= self.idle);
+                    *kept = young;
+                    closing.extend(old);
+                }
             }
             closing.into_iter().for_each(|(_, kept)| kept.close());
             if last {
@@ -258,7 +296,7 @@ impl Wires {
         }
     }
 
-    fn relay(&self, road: &Road) -> Relay {
+    fn relay(&self, road: &Road, urgent: bool) -> Relay {
         Relay {
             host: road.host.clone(),
             port: road.port,
@@ -266,8 +304,33 @@ impl Wires {
             username: road.username.clone(),
             password: road.password.clone(),
             hello_name: self.hello_name.clone(),
-            timeouts: self.timeouts.clone(),
+            timeouts: if urgent { self.urgent_timeouts.clone() } else { self.timeouts.clone() },
         }
+    }
+}
+
+/// The place of the connection to another route that has been idle for longest; it says goodbye while its successor connects.
+fn evict(waiting: &Mutex<Waiting>, but: Uuid) -> Option<OwnedSemaphorePermit> {
+    let mut waiting = waiting.lock();
+    let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
+    let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
+    let (_, Kept { session, open, lease, place }) = waiting.get_mut(&id)?.remove(0);
+    tokio::spawn(async move {
+        session.quit().await;
+        drop((open, lease));
+    });
+    Some(place)
+}
+
+/// No step takes longer than this.
+fn shortened(timeouts: &Timeouts, longest: u64) -> Timeouts {
+    let Timeouts { connect, greeting, command, data, final_dot } = *timeouts;
+    Timeouts {
+        connect: connect.min(longest),
+        greeting: greeting.min(longest),
+        command: command.min(longest),
+        data: data.min(longest),
+        final_dot: final_dot.min(longest),
     }
 }
 

@@ -5,6 +5,7 @@ mod doctor;
 mod house;
 mod ledger;
 mod members;
+mod messages;
 mod operations;
 mod relay;
 mod routes;

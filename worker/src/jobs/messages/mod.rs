@@ -1,0 +1,3 @@
+//! Jobs of transactional messages.
+
+pub mod send_message;
