@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::bounce_rules::{self, Class as Complaint, Ground};
+use super::bounce_rules::{self, Class as Complaint, Ground, Meaning};
 
 /// The step of an SMTP session that a reply or an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,8 +156,7 @@ impl Verdict {
 #[must_use]
 pub fn classify(stage: Stage, code: u16, enhanced: Option<&str>, text: &str) -> Verdict {
     let status = Status::parse(enhanced);
-    let meaning = || bounce_rules::judge(enhanced, Some(code), text);
-    let said = || Some(meaning()).filter(|meaning| meaning.ground == Ground::Text).map(|meaning| meaning.class);
+    let said = || Some(bounce_rules::judge(enhanced, Some(code), text)).filter(|meaning| meaning.ground == Ground::Text);
     let text = Text(text.to_ascii_lowercase());
     match (stage, code) {
         (_, 200..=299) => Verdict::new(Class::Accepted, Action::Accept, Scope::Recipient),
@@ -172,8 +171,9 @@ pub fn classify(stage: Stage, code: u16, enhanced: Option<&str>, text: &str) -> 
 }
 
 /// `said` is what a telling text of the table means.
-fn transient(code: u16, status: Status, text: &Text, said: Option<Complaint>) -> Verdict {
+fn transient(code: u16, status: Status, text: &Text, said: Option<Meaning>) -> Verdict {
     let defer = |class, scope| Verdict::new(class, Action::Defer, scope);
+    let said = said.map(|meaning| meaning.class);
     if code == 432 || code == 454 && status == (7, 0) || said == Some(Complaint::RelayDenied) {
         // 432: password transition needed; 454 4.7.0: temporary authentication failure (RFC 4954 section 6).
         return defer(Class::Credentials, Scope::Route);
@@ -202,7 +202,7 @@ fn transient(code: u16, status: Status, text: &Text, said: Option<Complaint>) ->
     Verdict { throttles, policy, ..defer(class, Scope::Destination) }
 }
 
-fn permanent(stage: Stage, code: u16, status: Status, text: &Text, said: Option<Complaint>) -> Verdict {
+fn permanent(stage: Stage, code: u16, status: Status, text: &Text, said: Option<Meaning>) -> Verdict {
     let route = |class| Verdict::new(class, Action::Defer, Scope::Route);
     let bounce = |class, hard| Verdict { hard, ..Verdict::new(class, Action::Bounce, Scope::Recipient) };
     let fail = |class, scope| Verdict::new(class, Action::Fail, scope);
@@ -212,15 +212,15 @@ fn permanent(stage: Stage, code: u16, status: Status, text: &Text, said: Option<
         _ => {}
     }
     // 5.7.8 credentials invalid, 5.7.9 mechanism too weak, 5.7.10 encryption needed, 5.7.11 encryption required for it.
-    if status.subject == 7 && (8..=11).contains(&status.detail) || said == Some(Complaint::RelayDenied) {
+    if status.subject == 7 && (8..=11).contains(&status.detail) || said.is_some_and(|said| said.class == Complaint::RelayDenied) {
         return route(Class::Credentials);
     }
     // Before RCPT nobody was named but the sender: what is said there of users and domains is said of it.
     let named = !matches!(stage, Stage::Mail);
-    match said {
-        Some(Complaint::InvalidRecipient | Complaint::BadDomain) if named => return bounce(Class::Address, true),
-        Some(Complaint::Quota | Complaint::Inactive) if named => return bounce(Class::Mailbox, false),
-        Some(Complaint::SpamBlock | Complaint::Reputation) => {
+    match said.map(|said| (said.class, said.hard)) {
+        Some((Complaint::InvalidRecipient | Complaint::BadDomain, hard)) if named => return bounce(Class::Address, hard),
+        Some((Complaint::Quota | Complaint::Inactive, hard)) if named => return bounce(Class::Mailbox, hard),
+        Some((Complaint::SpamBlock | Complaint::Reputation, _)) => {
             return Verdict { policy: true, ..fail(Class::Policy, Scope::Destination) };
         }
         _ => {}
@@ -320,6 +320,7 @@ mod tests {
         (Stage::Recipient, "550 5.2.1 account disabled", Bounce, Mailbox, Recipient, ""),
         (Stage::Recipient, "550 5.7.1 user unknown", Bounce, Address, Recipient, "hard"),
         (Stage::Dot, "554 5.0.0 The email account that you tried to reach does not exist", Bounce, Address, Recipient, "hard"),
+        (Stage::Dot, "550 5.2.0 Unknown user", Bounce, Address, Recipient, ""),
         (Stage::Dot, "552 5.1.1 mailbox full", Bounce, Mailbox, Recipient, ""),
         (Stage::Recipient, "550 5.1.1 Client host blocked using zen.spamhaus.org", Fail, Policy, Destination, "policy"),
         (Stage::Recipient, "450 4.3.0 Mailbox full", Defer, Mailbox, Recipient, ""),
