@@ -41,6 +41,7 @@ pub struct Settings {
     pub queue: Queue,
     pub sending: Sending,
     pub dns: Dns,
+    pub inbound: Inbound,
     pub retention: Retention,
     pub telemetry: Telemetry,
 }
@@ -155,10 +156,31 @@ section!(Sending {
     slowdown: Slowdown,
     breaker: Breaker,
 });
+section!(Inbound {
+    listen: String,
+    lmtp: bool,
+    name: String,
+    report_addresses: String,
+    certificate: String,
+    key: String,
+    max_message_bytes: usize,
+    max_connections: usize,
+    connections_per_address: usize,
+    mails_per_minute: usize,
+    idle_seconds: u64,
+    data_seconds: u64,
+});
 section!(Transactional { connections: usize, reserved: u32, destination_messages: i32, longest_step_seconds: u64, retry: Retry });
 section!(Breaker { failures: usize, window_seconds: f64, pause_seconds: f64, longest_pause_seconds: f64, probe_seconds: f64 });
 section!(Dns { servers: String, timeout_ms: u64, attempts: usize });
-section!(Retention { jobs_days: u32, attempts_days: u32, deliveries_days: u32, messages_days: u32, uploads_days: u32 });
+section!(Retention {
+    jobs_days: u32,
+    attempts_days: u32,
+    deliveries_days: u32,
+    messages_days: u32,
+    uploads_days: u32,
+    notices_days: u32
+});
 section!(Telemetry { otlp_endpoint: String, sample_ratio: f64, sentry_dsn: Secret });
 section!(Timeouts { connect: u64, greeting: u64, command: u64, data: u64, final_dot: u64 });
 section!(Retry { first_seconds: f64, factor: f64, jitter: f64, longest_seconds: f64, expire_seconds: f64 });
@@ -202,6 +224,15 @@ impl Sending {
     #[must_use]
     pub fn destination_cap(&self, lane: Lane) -> i32 {
         if lane == Lane::Critical { self.transactional.destination_messages } else { self.destination_chunks }
+    }
+}
+
+impl Inbound {
+    /// The addresses that are registered for reports, in lower case.
+    #[must_use]
+    pub fn reports(&self) -> Vec<String> {
+        let addresses = self.report_addresses.split(',').map(|address| address.trim().to_lowercase());
+        addresses.filter(|address| !address.is_empty()).collect()
     }
 }
 
@@ -296,6 +327,15 @@ impl Settings {
         }
         if self.api.tls.certificate.is_empty() != self.api.tls.key.is_empty() {
             return Err("settings: api.tls.certificate and api.tls.key go together".to_owned());
+        }
+        let inbound = &self.inbound;
+        if inbound.certificate.is_empty() != inbound.key.is_empty() {
+            return Err("settings: inbound.certificate and inbound.key go together".to_owned());
+        }
+        let bounds =
+            [inbound.max_message_bytes, inbound.max_connections, inbound.connections_per_address, inbound.mails_per_minute];
+        if bounds.contains(&0) || inbound.idle_seconds == 0 || inbound.data_seconds == 0 {
+            return Err("settings: the limits of inbound must be at least 1".to_owned());
         }
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             return Err(format!("settings: telemetry.sample_ratio must be between 0 and 1, not {}", self.telemetry.sample_ratio));

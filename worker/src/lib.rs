@@ -4,13 +4,14 @@
 //! ticket comes in. [`desk`] claims a job for it, runs it in a task of its own and ends it. [`run`] is what a job sees. [`registry`] lists
 //! every kind of job, [`schedule`] everything periodic. [`heart`] keeps leases alive, [`bell`] rings for work. [`sending`] is the machinery
 //! of [`jobs`]' heaviest one, [`clients`] the outside world, [`metrics`] what it all looks like from outside, [`stages`] where processor
-//! time goes, [`operate`] what an operator does at the command line, [`doctor`] what it all stands on.
+//! time goes, [`operate`] what an operator does at the command line, [`inbound`] takes what comes back, [`doctor`] what it all stands on.
 
 pub mod bell;
 pub mod clients;
 pub mod desk;
 pub mod doctor;
 pub mod heart;
+pub mod inbound;
 pub mod jobs;
 pub mod lane;
 pub mod metrics;

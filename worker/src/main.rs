@@ -21,6 +21,9 @@ struct Arguments {
     /// Lanes to serve, e.g. bulk,critical; absent: worker.lanes of the settings
     #[arg(long)]
     lanes: Option<String>,
+    /// Also take mail that comes back: at inbound.listen of the settings, or at 0.0.0.0:2525
+    #[arg(long)]
+    inbound: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -78,7 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::load().map_err(anyhow::Error::msg)?;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run | Command::Doctor(_) | Command::ParseBounce(_) => {
-            Box::pin(mochila_worker::process::run(settings, arguments.lanes)).await?
+            Box::pin(mochila_worker::process::run(settings, arguments.lanes, arguments.inbound)).await?
         }
         Command::Stuck(stuck) => operate::stuck(&settings, &stuck).await?,
         Command::PauseSending(pause) => operate::pause_sending(&settings, &pause).await?,

@@ -42,6 +42,13 @@ pub fn announce() {
     metrics::describe_histogram!("job_duration_seconds", metrics::Unit::Seconds, "one run of a job");
     metrics::describe_counter!("campaign_complaint_warnings_total", "campaigns with more complaints than their policies warn at");
     metrics::describe_counter!("campaign_complaint_pauses_total", "campaigns that were paused for their complaints");
+    metrics::describe_counter!("inbound_mails_total", "mails that the listener took, by which of our addresses they came to");
+    metrics::describe_counter!("inbound_refused_total", "connections, mails and recipients that the listener refused");
+    metrics::describe_counter!("inbound_notices_total", "mails that were read, by what they were");
+    metrics::describe_counter!(
+        "feedback_facts_total",
+        "bounces, delays, complaints and unsubscribes that were told, and whether they were news"
+    );
     metrics::describe_histogram!("complaint_share_percent", "complaints by accepted mails of a campaign, whenever one was judged");
     for name in [
         "ledger_errors_total",
@@ -57,6 +64,12 @@ pub fn announce() {
     }
     for outcome in ["accepted", "deferred", "bounced", "failed", "suppressed"] {
         metrics::counter!("messages_total", "outcome" => outcome).absolute(0);
+    }
+    for reason in ["connections", "rate", "recipient", "size", "storage"] {
+        metrics::counter!("inbound_refused_total", "reason" => reason).absolute(0);
+    }
+    for outcome in ["new", "again", "unknown"] {
+        metrics::counter!("feedback_facts_total", "kind" => "bounce", "outcome" => outcome).absolute(0);
     }
     metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").absolute(0);
     metrics::gauge!("smtp_connections_open").set(0.0);

@@ -15,7 +15,12 @@ use shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell, desk::Desk, heart::Heart, lane, metrics as scrape, run::Stop, schedule, sending::Post, stages};
+use crate::{
+    bell, desk::Desk, heart::Heart, inbound::server::Server, lane, metrics as scrape, run::Stop, schedule, sending::Post, stages,
+};
+
+/// Where `--inbound` listens when the settings do not say.
+const DEFAULT_INBOUND: &str = "0.0.0.0:2525";
 
 /// Which lanes a process serves, with how many jobs at once.
 ///
@@ -119,7 +124,7 @@ impl Process {
 ///
 /// # Errors
 /// It could not be started.
-pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, lanes: Option<String>, inbound: bool) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
     let telemetry = shared::telemetry::init(&settings, "mochila-worker").map_err(anyhow::Error::msg)?;
     let recorder = shared::telemetry::recorder().map_err(anyhow::Error::msg)?;
@@ -136,11 +141,23 @@ pub async fn run(settings: Settings, lanes: Option<String>) -> anyhow::Result<()
         .with_context(|| format!("worker.metrics_listen {}", settings.worker.metrics_listen))?;
     tracing::info!(metrics.listen = %listener.local_addr()?, "metrics and health are served");
     let scraper = tokio::spawn(scrape::serve(listener, recorder, pool.clone(), Tickets::new(keyspace)));
-    let process = Process::start(settings, pool, Clock::system(), &lanes).await?;
+    let process = Process::start(settings.clone(), pool.clone(), Clock::system(), &lanes).await?;
+    let listen = match settings.inbound.listen.as_str() {
+        "" if inbound => Some(DEFAULT_INBOUND),
+        "" => None,
+        listen => Some(listen),
+    };
+    let server = match listen {
+        Some(listen) => Some(Server::start(&settings, pool, listen).await?),
+        None => None,
+    };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}
         result = tokio::signal::ctrl_c() => result?,
+    }
+    if let Some(server) = server {
+        server.stop().await;
     }
     process.stop().await;
     scraper.abort();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use shared::{
     campaigns::payload::{CancelRecipients, LaunchCampaign, RetryRecipients, SendTest},
     deliveries::payload::SendChunk,
+    feedback::payload::{ReadNotice, ReadPost},
     imports::payload::LoadContacts,
     members::payload::SendAccountMail,
     messages::payload::SendMessage,
@@ -30,6 +31,8 @@ impl Registry {
             .with::<RetryRecipients>()
             .with::<SendChunk>()
             .with::<SendTest>()
+            .with::<ReadNotice>()
+            .with::<ReadPost>()
             .with::<LoadContacts>()
             .with::<SendAccountMail>()
             .with::<SendMessage>()

@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 22] = every! {
+    let lines: [(Duration, &str, Work); 23] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -60,6 +60,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         1.0 s take_refusals
         10.0 s watch_complaints
         3600.0 s prune_suppressions
+        3600.0 s prune_notices
     };
     let loops = lines.map(|(every, name, work)| {
         let (tools, over) = (tools.clone(), over.clone());
@@ -251,5 +252,12 @@ async fn watch_complaints(tools: Tools) -> anyhow::Result<()> {
 
 async fn prune_suppressions(tools: Tools) -> anyhow::Result<()> {
     pruned("suppressions that have expired", shared::suppressions::suppression::prune(&tools.pool).await?);
+    Ok(())
+}
+
+async fn prune_notices(tools: Tools) -> anyhow::Result<()> {
+    let Some(before) = before(&tools, tools.settings.retention.notices_days) else { return Ok(()) };
+    pruned("mails that came back", shared::feedback::mail::prune(&tools.pool, before).await?);
+    pruned("posts that told of what came back", shared::feedback::post::prune(&tools.pool, before).await?);
     Ok(())
 }

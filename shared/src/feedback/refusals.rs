@@ -5,11 +5,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::softly;
-use crate::{
-    deliveries::reply::{self, Stage},
-    error::Result,
-    suppressions::policy,
-};
+use crate::{deliveries::bounce_rules, error::Result, suppressions::policy};
 
 /// Refusals of one transaction.
 const SLICE: i64 = 200;
@@ -52,9 +48,8 @@ async fn slice(pool: &PgPool) -> Result<u64> {
     refusals.sort_by(|a, b| (a.workspace_id, &a.recipient).cmp(&(b.workspace_id, &b.recipient)));
     let mut current: Option<(Uuid, policy::Policy)> = None;
     for refusal in &refusals {
-        let code = refusal.smtp_code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
-        let verdict =
-            reply::classify(Stage::Recipient, code, refusal.status.as_deref(), refusal.diagnostic.as_deref().unwrap_or_default());
+        let code = refusal.smtp_code.and_then(|code| u16::try_from(code).ok());
+        let verdict = bounce_rules::judge(refusal.status.as_deref(), code, refusal.diagnostic.as_deref().unwrap_or_default());
         let class = verdict.class.as_str();
         sqlx::query("UPDATE feedback_events SET class = $2, hard = $3, taken_at = now(), updated_at = now() WHERE id = $1")
             .bind(refusal.id)

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use super::{
     event,
     fact::{About, Bounce, Fact, What, clean},
+    references::Reference,
     softly,
 };
 use crate::{
+    address::Address,
     campaigns::unsubscribe,
     error::Result,
     suppressions::{
@@ -130,4 +132,34 @@ async fn reopen(connection: &mut PgConnection, campaign_id: Uuid, was: Option<&s
         sqlx::query(REOPENED).bind(campaign_id).execute(connection).await?;
     }
     Ok(())
+}
+
+/// The mail that one of these names, if it was sent here, and within this workspace where only its own may be told of.
+///
+/// # Errors
+/// The database failed.
+pub async fn believed(connection: &mut PgConnection, references: &[Reference], within: Option<Uuid>) -> Result<Option<About>> {
+    for reference in references {
+        let (about, claimed) = match reference {
+            Reference::Signed(about) => (*about, None),
+            Reference::MessageId { campaign_id, contact_id, domain } => {
+                (About::Delivery { campaign_id: *campaign_id, contact_id: *contact_id }, Some(domain))
+            }
+        };
+        let About::Delivery { campaign_id, contact_id } = about else { continue };
+        let sent: Option<(Uuid, String)> = sqlx::query_as(
+            "SELECT c.workspace_id, c.from_email FROM deliveries d JOIN campaigns c ON c.id = d.campaign_id
+             WHERE d.campaign_id = $1 AND d.contact_id = $2 AND d.attempts > 0",
+        )
+        .bind(campaign_id)
+        .bind(contact_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some((workspace_id, from)) = sent else { continue };
+        let is_senders = claimed.is_none_or(|claimed| Address::parse(&from).is_ok_and(|from| from.domain() == claimed));
+        if is_senders && within.is_none_or(|within| within == workspace_id) {
+            return Ok(Some(about));
+        }
+    }
+    Ok(None)
 }

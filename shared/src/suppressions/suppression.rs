@@ -192,14 +192,17 @@ pub async fn delete(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Re
 
 /// The value as mails are compared with it: lower case, a domain as its A-label.
 fn checked(kind: Kind, value: &str) -> Result<String> {
+    parsed(kind, value).map_err(|reason| Error::invalid("value", format!("{value:?} {reason}")))
+}
+
+pub(super) fn parsed(kind: Kind, value: &str) -> Result<String, String> {
     let trimmed = value.trim_matches(' ');
-    let parsed = match kind {
+    match kind {
         Kind::Address => Address::parse(trimmed).map(|address| address.as_str().to_owned()),
         Kind::Domain if trimmed.contains('@') => Err("is an address, not a domain".to_owned()),
         // A domain is good if an address in it is.
         Kind::Domain => Address::parse(&format!("postmaster@{trimmed}")).map(|address| address.domain().to_owned()),
-    };
-    parsed.map_err(|reason| Error::invalid("value", format!("{value:?} {reason}")))
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod campaigns;
 pub mod deliveries;
+pub mod feedback;
 pub mod imports;
 pub mod members;
 pub mod messages;

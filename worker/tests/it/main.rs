@@ -3,6 +3,7 @@
 mod dns;
 mod doctor;
 mod house;
+mod inbound;
 mod ledger;
 mod members;
 mod messages;

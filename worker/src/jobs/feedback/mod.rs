@@ -1,0 +1,5 @@
+//! Jobs about what comes back.
+
+mod read_notice;
+mod read_post;
+mod taking;
