@@ -6,6 +6,7 @@
 //! has changed. [`serve`] is the process: listeners, waiting for PostgreSQL, shutdown. [`operate`] is what an operator does at the
 //! command line.
 
+pub mod amazon;
 pub mod caller;
 pub mod error;
 pub mod events;

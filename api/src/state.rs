@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    amazon::{Amazon, Https},
     events::{Events, Rhythm},
     front::Front,
 };
@@ -51,6 +52,8 @@ pub struct AppState {
     pub stopping: CancellationToken,
     /// What stands before the handlers.
     pub front: Arc<Front>,
+    /// Whose certificates sign what SNS posts.
+    pub amazon: Arc<Amazon>,
 }
 
 impl AppState {
@@ -70,6 +73,7 @@ impl AppState {
         let tickets = Tickets::new(Keyspace::new(&settings.redis).map_err(|error| format!("redis.url: {error}"))?);
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
         let front = Arc::new(Front::new(&settings, &clock)?);
+        let amazon = Arc::new(Amazon::new(Arc::new(Https::new()?)));
         let events = Arc::new(Events::new(&pool, &clock, settings.limits.streams_per_user, Rhythm::default()));
         Ok(Self {
             pool,
@@ -83,6 +87,7 @@ impl AppState {
             database: DatabaseGate::default(),
             tickets,
             front,
+            amazon,
             events,
             stopping: CancellationToken::new(),
         })

@@ -111,6 +111,7 @@ section!(Limits {
     message_per_minute: u32,
     poll_per_minute: u32,
     link_per_minute: u32,
+    inbound_per_minute: u32,
     docs_per_minute: u32,
     redis_timeout_ms: u64,
     streams_per_user: usize,

@@ -20,6 +20,8 @@ pub enum Class {
     Poll,
     /// Links in mails.
     Link,
+    /// What providers post.
+    Inbound,
     /// The documentation, and whether the process can work.
     Docs,
     /// Whether the process lives: balancers ask that more often than anybody would count.
@@ -52,6 +54,7 @@ impl Class {
             "/campaigns/{id}/send" | "/campaigns/{id}/test" | "/campaigns/{id}/retry-failed" | "/campaigns/{id}/resend-unknown" => {
                 Self::Send
             }
+            "/inbound/{provider}/{source_id}" => Self::Inbound,
             "/health" => Self::Uncounted,
             "/ready" | "/openapi.json" => Self::Docs,
             _ => Self::General,
@@ -82,6 +85,7 @@ impl Class {
             Self::Message => "message",
             Self::Poll => "poll",
             Self::Link => "link",
+            Self::Inbound => "inbound",
             Self::Docs => "docs",
             Self::Uncounted => "uncounted",
         }
@@ -98,6 +102,7 @@ impl Class {
             Self::Message => limits.message_per_minute,
             Self::Poll => limits.poll_per_minute,
             Self::Link => limits.link_per_minute,
+            Self::Inbound => limits.inbound_per_minute,
             Self::Docs => limits.docs_per_minute,
             Self::Uncounted => 0,
         }

@@ -26,7 +26,10 @@ use crate::error::ApiError;
 /// Runs the handler, within the deadline unless it takes an upload.
 pub async fn bound(front: &Front, request: Request, next: Next) -> Response {
     let upload = request.method() == Method::POST
-        && request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == "/api/v1/imports");
+        && request
+            .extensions()
+            .get::<MatchedPath>()
+            .is_some_and(|path| ["/api/v1/imports", "/api/v1/suppressions/import"].contains(&path.as_str()));
     if request.body().is_end_stream() {
         return match tokio::time::timeout(front.deadline, next.run(request)).await {
             Ok(response) => response,

@@ -23,8 +23,10 @@ pub mod contacts;
 pub mod deliveries;
 pub mod destinations;
 pub mod events;
+pub mod feedback_sources;
 pub mod health;
 pub mod imports;
+pub mod inbound;
 pub mod jobs;
 pub mod lists;
 pub mod mail_links;
@@ -33,6 +35,7 @@ pub mod messages;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod sending;
+pub mod suppression_files;
 pub mod suppressions;
 pub mod templates;
 pub mod unsubscribe;
@@ -89,6 +92,9 @@ fn versioned() -> OpenApiRouter<AppState> {
         .merge(lists::router())
         .merge(contacts::router())
         .merge(suppressions::router())
+        .merge(suppression_files::router())
+        .merge(feedback_sources::router())
+        .merge(inbound::router())
         .merge(campaigns::router())
         .merge(deliveries::router())
         .merge(templates::router())

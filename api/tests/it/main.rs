@@ -14,6 +14,7 @@ mod headers;
 mod health;
 mod idempotency;
 mod imports;
+mod inbound;
 mod jobs;
 mod limits;
 mod lists;

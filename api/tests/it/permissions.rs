@@ -111,6 +111,7 @@ impl Neighbours {
         let template = app.post(ann, "/templates", template).await.expect(201);
         let message = json!({ "from": "orders@shop.test", "to": "bob@example.com", "template_id": template["id"] });
         let message = app.post(ann, "/messages", message).await.expect(202);
+        let source = app.post(ann, "/feedback-sources", json!({ "kind": "generic", "name": "Own" })).await.expect(201);
         let (invitation, import) = (Uuid::now_v7(), Uuid::now_v7());
         let (workspace, user) = (ann.workspace_id, ann.user_id);
         app.stage
@@ -131,6 +132,7 @@ impl Neighbours {
             ("suppressions", text(&suppression["id"])),
             ("templates", text(&template["id"])),
             ("messages", text(&message["id"])),
+            ("feedback-sources", text(&source["id"])),
             ("users", user.to_string()),
             ("users/invitations", invitation.to_string()),
             ("workspaces", workspace.to_string()),

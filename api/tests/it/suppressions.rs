@@ -1,3 +1,7 @@
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
 use insta::assert_json_snapshot;
 use serde_json::json;
 
@@ -115,4 +119,49 @@ async fn a_suppression_that_has_expired_is_not_listed_and_can_be_entered_anew() 
     assert_eq!(app.get(&ann, "/suppressions").await.expect(200)["pagination"]["total"], 0);
     let made = app.post(&ann, "/suppressions", json!({ "kind": "address", "value": "bob@example.com" })).await.expect(201);
     assert_eq!(made["expires_at"], json!(null));
+}
+
+#[tokio::test]
+async fn a_file_of_suppressions_goes_in_and_out_with_reasons_and_expiry() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let import = async |file: String| {
+        let request = Request::post("/api/v1/suppressions/import")
+            .header(header::AUTHORIZATION, format!("Bearer {}", ann.token))
+            .header(header::CONTENT_TYPE, "text/csv");
+        app.send(request.body(Body::from(file)).expect("a request")).await
+    };
+    let plain =
+        import("Bob@Example.com\nexample.org\n\nbob@example.com\r\na@b..c\n\"quoted@example.com\"".to_owned()).await.expect(200);
+    assert_eq!((&plain["added"], &plain["known"], &plain["malformed"]), (&json!(3), &json!(1), &json!(1)));
+    assert_eq!((&plain["errors"][0]["line"], plain["errors"].as_array().map(Vec::len)), (&json!(5), Some(1)));
+    let until = "2099-01-01T00:00:00Z";
+    let named = format!(
+        "email,kind,reason,expires_at\nzoe@example.com,address,bounce,{until}\nx@y.test,address,whim,\nbob@example.com,,,{until}\n"
+    );
+    let named = import(named).await.expect(200);
+    assert_eq!((&named["added"], &named["known"], &named["malformed"]), (&json!(1), &json!(1), &json!(1)));
+    let answer = app.get(&ann, "/suppressions/export").await;
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "text/csv; charset=utf-8");
+    let file = String::from_utf8(answer.body).expect("UTF-8");
+    let mut lines: Vec<&str> = file.lines().skip(1).map(|line| line.rsplit_once(',').expect("a time").0).collect();
+    lines.sort_unstable();
+    let expected = [
+        "bob@example.com,address,manual,",
+        "example.org,domain,manual,",
+        "quoted@example.com,address,manual,",
+        "zoe@example.com,address,bounce,2099-01-01T00:00:00.000Z",
+    ];
+    assert_eq!(lines, expected);
+    let again = import(file).await.expect(200);
+    assert_eq!(
+        (&again["added"], &again["known"], &again["malformed"]),
+        (&json!(0), &json!(4), &json!(0)),
+        "what goes out comes in"
+    );
+    let many: String = (0..3_500).map(|n| format!("a{n}@many.test\n")).collect();
+    assert_eq!(import(many).await.expect(200)["added"], 3_500);
+    let exported = String::from_utf8(app.get(&ann, "/suppressions/export").await.body).expect("UTF-8");
+    assert_eq!(exported.lines().count(), 1 + 4 + 3_500);
+    import("x".repeat(5_000)).await.problem(400);
 }
