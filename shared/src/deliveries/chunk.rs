@@ -108,9 +108,10 @@ pub async fn finish(pool: &PgPool, chunk: &Chunk) -> Result<bool> {
     let finished = sqlx::query(
         "UPDATE chunks c SET finished_at = coalesce(finished_at, now()), updated_at = now()
          WHERE c.id = $1 AND cardinality(c.contact_ids) = (
-             SELECT count(*) FROM deliveries d
-             WHERE d.campaign_id = $2 AND d.contact_id = ANY (c.contact_ids)
-               AND NOT (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
+             SELECT count(*) FROM unnest(c.contact_ids) AS u (id) CROSS JOIN LATERAL (
+                 SELECT chunk_id, state, next_attempt_at FROM deliveries
+                 WHERE campaign_id = $2 AND contact_id = u.id OFFSET 0) d
+             WHERE NOT (d.chunk_id = c.id AND (d.state = 'sending' OR (d.state = 'deferred' AND d.next_attempt_at IS NULL))))",
     )
     .bind(chunk.id)
     .bind(chunk.campaign_id)
