@@ -1,6 +1,9 @@
 //! What the handlers share.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    ops::Deref,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use chrono::TimeDelta;
 use shared::{
@@ -23,9 +26,21 @@ use crate::{
     front::Front,
 };
 
-/// One per process; cheap to clone.
+/// One per process; cheap to clone, which every layer does for every request.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Parts>);
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Parts {
     /// PostgreSQL.
     pub pool: PgPool,
     /// As read at the start.
@@ -57,6 +72,13 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// The same with other parts; those who have a clone of this one keep what they have.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
     /// Puts the parts together. The schema counts as known until [`DatabaseGate::close`].
     ///
     /// # Errors
@@ -75,7 +97,7 @@ impl AppState {
         let front = Arc::new(Front::new(&settings, &clock)?);
         let amazon = Arc::new(Amazon::new(Arc::new(Https::new()?)));
         let events = Arc::new(Events::new(&pool, &clock, settings.limits.streams_per_user, Rhythm::default()));
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             pool,
             settings: Arc::new(settings),
             clock,
@@ -90,7 +112,7 @@ impl AppState {
             amazon,
             events,
             stopping: CancellationToken::new(),
-        })
+        })))
     }
 }
 

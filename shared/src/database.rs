@@ -57,6 +57,9 @@ pub fn options(database: &settings::Database, application: &str) -> Result<PgCon
         .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2)))
 }
 
+/// A connection that waited for less is taken to be open.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 /// A pool that is made at once and connects when first used. A caller waits 3 s at most for a connection, so that a database
 /// that is down is an answer, not a hang.
 ///
@@ -66,6 +69,16 @@ pub fn pool(database: &settings::Database, application: &str) -> Result<PgPool, 
     Ok(PgPoolOptions::new()
         .max_connections(database.max_connections)
         .acquire_timeout(Duration::from_secs(3))
+        // One that was just used is there; asking it each time would be a second round trip for every statement.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= TRUSTED {
+                    sqlx::Connection::ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options(database, application)?))
 }
 

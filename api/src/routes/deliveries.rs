@@ -130,7 +130,7 @@ async fn page(
     let campaign = campaign::find(&state.pool, caller.scope, id).await?;
     let wants_csv = headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/csv"));
     if matches!((query.format, wants_csv), (Some(Format::Csv), _) | (None, true)) {
-        return Ok(file(state.pool, campaign, filter));
+        return Ok(file(state.pool.clone(), campaign, filter));
     }
     let page = listing::page(&state.pool, id, &filter, request).await?;
     Ok(Json(page.map(|delivery| DeliveryBody::new(delivery, &campaign))).into_response())

@@ -111,7 +111,7 @@ impl TestApp {
 
     /// The same front under other settings.
     pub fn use_settings(&mut self, settings: std::sync::Arc<shared::settings::Settings>) {
-        self.state.settings = settings;
+        self.state = self.state.clone().with(|parts| parts.settings = settings);
         self.router = mochila_api::router(self.state.clone());
     }
 

@@ -39,10 +39,10 @@ const QUICK: Rhythm = Rhythm {
     longest: Duration::from_secs(600),
 };
 
-fn quick(mut app: TestApp, rhythm: Rhythm) -> TestApp {
+fn quick(app: TestApp, rhythm: Rhythm) -> TestApp {
     let streams = app.stage.settings.limits.streams_per_user;
-    app.state.events = Arc::new(Events::new(&app.stage.pool, &app.stage.clock, streams, rhythm));
-    let state = app.state.clone();
+    let events = Arc::new(Events::new(&app.stage.pool, &app.stage.clock, streams, rhythm));
+    let state = app.state.clone().with(|parts| parts.events = events);
     app.over(state)
 }
 
