@@ -57,7 +57,7 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let standing = state.sessions.caller(&state.pool, bearer(&parts.headers)?).await?;
+        let standing = state.sessions.caller(&state.callers, bearer(&parts.headers)?).await?;
         Ok(in_workspace(state, standing, named(&parts.headers)?).await?)
     }
 }

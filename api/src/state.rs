@@ -8,11 +8,20 @@ use std::{
 use chrono::TimeDelta;
 use shared::{
     PgPool,
-    accounts::{log_in::Sessions, password::Passwords, token::Tokens},
+    accounts::{
+        log_in::Sessions,
+        password::Passwords,
+        session::{self, Callers},
+        token::Tokens,
+    },
     campaigns::progress::Counts,
     clock::Clock,
     keyspace::Keyspace,
-    queue::{lane::Lane, ticket::Tickets},
+    queue::{
+        inspect::{self, Polled},
+        lane::Lane,
+        ticket::Tickets,
+    },
     settings::Settings,
     store::Store,
     vault::{Links, Vault},
@@ -51,6 +60,10 @@ pub struct Parts {
     pub store: Store,
     /// Log-in, tokens and passwords.
     pub sessions: Sessions,
+    /// Who is calling.
+    pub callers: Callers,
+    /// Jobs that are polled.
+    pub polled: Polled,
     /// Seals the credentials of routes.
     pub vault: Arc<Vault>,
     /// Checks the links in mails.
@@ -98,6 +111,8 @@ impl AppState {
         let amazon = Arc::new(Amazon::new(Arc::new(Https::new()?)));
         let events = Arc::new(Events::new(&pool, &clock, settings.limits.streams_per_user, Rhythm::default()));
         Ok(Self(Arc::new(Parts {
+            callers: session::callers(&pool),
+            polled: inspect::polled(&pool),
             pool,
             settings: Arc::new(settings),
             clock,

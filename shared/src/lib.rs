@@ -4,7 +4,7 @@
 //! sent), [`bounces`] (what a mail tells of one that did not arrive), [`messages`] (mail to one person), [`feedback`] (what came back), [`routes`] (by which way), [`sending_domains`]
 //! (from where), [`contacts`], [`suppressions`] and [`imports`] (to whom), [`accounts`] (by whom), [`members`] (how they
 //! come in), [`operations`] (by whose leave), [`idempotency`] (once).
-//! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`page`], [`vault`] (secrets at rest, signed links), [`address`]
+//! Plumbing: [`settings`], [`database`], [`keyspace`] (Redis), [`keyring`] (keys with ids), [`clock`], [`error`], [`gathering`] (look-ups that share a statement), [`page`], [`vault`] (secrets at rest, signed links), [`address`]
 //! (e-mail addresses), [`allowance`] (requests a minute), [`store`] (files), [`version`]
 //! (what a change expects), [`telemetry`] (logs and metrics).
 
@@ -19,6 +19,7 @@ pub mod database;
 pub mod deliveries;
 pub mod error;
 pub mod feedback;
+pub mod gathering;
 pub mod idempotency;
 pub mod imports;
 pub mod keyring;

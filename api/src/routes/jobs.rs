@@ -155,7 +155,7 @@ async fn page(State(state): State<AppState>, caller: Caller, Query(query): Query
 #[utoipa::path(get, path = "/jobs/{id}", operation_id = "get_job", tag = "jobs", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "The job", body = JobBody)))]
 async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<JobBody>> {
-    let job = inspect::find(&mut *state.pool.acquire().await?, caller.scope, id).await?;
+    let job = inspect::poll(&state.polled, caller.scope, id).await?;
     Ok(Json(JobBody::new(job, caller.scope)))
 }
 

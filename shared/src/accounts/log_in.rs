@@ -8,7 +8,7 @@ use super::{
     login_failures,
     password::Passwords,
     refresh_token::{self, Shown},
-    session::{self, Device, Standing},
+    session::{self, Callers, Device, Standing},
     token::Tokens,
     user,
 };
@@ -112,9 +112,9 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Unauthorized`].
-    pub async fn caller(&self, pool: &PgPool, access_token: &str) -> Result<Standing> {
+    pub async fn caller(&self, callers: &Callers, access_token: &str) -> Result<Standing> {
         let claims = self.tokens.check(access_token)?;
-        let standing = session::standing(pool, claims.session_id, claims.user_id).await?;
+        let standing = callers.get(claims.session_id).await?.filter(|standing| standing.user_id == claims.user_id);
         standing.ok_or(Error::Unauthorized("the access token is not valid"))
     }
 

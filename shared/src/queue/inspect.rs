@@ -8,6 +8,7 @@ use super::{job::Job, lane::Lane};
 use crate::{
     accounts::scope::Scope,
     error::{Error, Result},
+    gathering::Gathering,
     page::{Page, PageRequest},
 };
 
@@ -103,6 +104,27 @@ pub async fn find(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Resu
 /// The database failed.
 pub async fn these(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Job>> {
     Ok(sqlx::query_as("SELECT * FROM jobs WHERE id = ANY($1)").bind(ids).fetch_all(pool).await?)
+}
+
+/// Jobs by id, for whoever polls: those who ask at the same moment share a statement.
+pub type Polled = Gathering<Uuid, Job>;
+
+/// Looks jobs up in this database.
+#[must_use]
+pub fn polled(pool: &PgPool) -> Polled {
+    let pool = pool.clone();
+    Gathering::new(move |ids| {
+        let pool = pool.clone();
+        Box::pin(async move { Ok(these(&pool, &ids).await?.into_iter().map(|job| (job.id, job)).collect()) })
+    })
+}
+
+/// As [`find`], together with others who poll.
+///
+/// # Errors
+/// As [`find`].
+pub async fn poll(polled: &Polled, scope: Scope, id: Uuid) -> Result<Job> {
+    visible(scope, id, polled.get(id).await?)
 }
 
 fn visible(scope: Scope, id: Uuid, job: Option<Job>) -> Result<Job> {
