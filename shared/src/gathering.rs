@@ -151,16 +151,14 @@ mod tests {
     async fn who_comes_while_statements_are_under_way_shares_the_next_one() {
         let gate = Arc::new(Semaphore::new(0));
         let (gathering, said) = doubles(gate.clone());
-        let asks: Vec<_> = [2, 4, 6, 8, 6, 9]
-            .map(|key| {
-                tokio::spawn({
-                    let gathering = gathering.clone();
-                    async move { gathering.get(key).await }
-                })
-            })
-            .into();
-        while said.lock().len() < LANES || gathering.inner.queue.lock().asks.len() < 4 {
-            tokio::task::yield_now().await;
+        let mut asks = Vec::new();
+        for (key, statements, waiting) in [(2, 1, 0), (4, 2, 0), (6, 2, 1), (8, 2, 2), (6, 2, 3), (9, 2, 4)] {
+            let gathering = gathering.clone();
+            let inner = gathering.inner.clone();
+            asks.push(tokio::spawn(async move { gathering.get(key).await }));
+            while said.lock().len() != statements || inner.queue.lock().asks.len() != waiting {
+                tokio::task::yield_now().await;
+            }
         }
         gate.add_permits(3);
         let mut answers = Vec::new();
