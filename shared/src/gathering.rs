@@ -127,9 +127,12 @@ mod tests {
 
     use super::*;
 
-    /// Answers the doubles of even keys, once it is let; tells the keys of each statement.
-    fn doubles(gate: Arc<Semaphore>) -> (Gathering<u32, u32>, Arc<Mutex<Vec<Vec<u32>>>>) {
-        let said = Arc::new(Mutex::new(Vec::new()));
+    /// The keys of each statement.
+    type Said = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    /// Answers the doubles of even keys, once it is let.
+    fn doubles(gate: Arc<Semaphore>) -> (Gathering<u32, u32>, Said) {
+        let said = Said::default();
         let seen = said.clone();
         let gathering = Gathering::new(move |mut keys: Vec<u32>| -> BoxFuture<'static, Result<HashMap<u32, u32>>> {
             keys.sort_unstable();
