@@ -61,8 +61,8 @@ async fn export(State(state): State<AppState>, caller: Caller) -> Response {
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"suppressions.csv\""),
     ];
-    let lines =
-        lines(state.pool, caller.scope).inspect_err(|error| tracing::error!(%error, "a file of suppressions was cut short"));
+    let lines = lines(state.pool.clone(), caller.scope)
+        .inspect_err(|error| tracing::error!(%error, "a file of suppressions was cut short"));
     (headers, Body::from_stream(lines)).into_response()
 }
 

@@ -189,7 +189,7 @@ impl Sns {
         let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(certificate.der()));
         let fake = Arc::new(Fake { pem, asked: Mutex::default() });
         let app = TestApp::new().await;
-        let state = mochila_api::state::AppState { amazon: Arc::new(Amazon::new(fake.clone())), ..app.state.clone() };
+        let state = app.state.clone().with(|parts| parts.amazon = Arc::new(Amazon::new(fake.clone())));
         let app = app.over(state);
         let ann = app.somebody().await;
         let source = source(&app, &ann, json!({ "kind": "ses", "name": "SES", "topic": TOPIC })).await;
