@@ -76,7 +76,7 @@ check() {
 write_test_file() {
     DATABASE_URL=postgres://mochila:$DATABASE_PASSWORD@127.0.0.1:$POSTGRES_PORT/postgres
     export DATABASE_URL REDIS_URL
-    (umask 077 && printf '%s\n' "DATABASE_URL=$DATABASE_URL" "REDIS_URL=$REDIS_URL" ${MOCHILA_DKIMPY:+"MOCHILA_DKIMPY=$MOCHILA_DKIMPY"} >"$LOCAL/test.env")
+    (umask 077 && printf '%s\n' "DATABASE_URL=$DATABASE_URL" "REDIS_URL=$REDIS_URL" ${DKIMPY_PYTHON:+"DKIMPY_PYTHON=$DKIMPY_PYTHON"} >"$LOCAL/test.env")
 }
 
 stop_tests() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Lets the worker's tests verify signatures with dkimpy, which shares no line with what signs.
 
-# require_dkimpy: the packages of deploy/dkimpy/requirements.txt, below .local; MOCHILA_DKIMPY tells the tests which python has them.
+# require_dkimpy: the packages of deploy/dkimpy/requirements.txt, below .local; DKIMPY_PYTHON tells the tests which python has them.
 # MOCHILA_SKIP_DKIMPY leaves it out.
 require_dkimpy() {
     if [ -n "${MOCHILA_SKIP_DKIMPY:-}" ]; then
@@ -18,5 +18,5 @@ require_dkimpy() {
         fi
         cp "$wanted" "$folder/requirements.txt"
     fi
-    export MOCHILA_DKIMPY=$folder/bin/python
+    export DKIMPY_PYTHON=$folder/bin/python
 }

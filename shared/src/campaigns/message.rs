@@ -246,7 +246,7 @@ mod tests {
                 "Date",
                 "From",
                 "MIME-Version",
-                "List-Id",
+                "List-ID",
                 "Feedback-ID",
                 "To",
                 "Subject",

@@ -64,8 +64,8 @@ pub async fn verified(records: &Records, mails: &[Vec<u8>]) -> Option<Vec<Vec<(S
         clippy::disallowed_methods,
         reason = "where python has dkimpy is not a setting of the product; deploy/local test says it"
     )]
-    let Ok(python) = std::env::var("MOCHILA_DKIMPY") else {
-        eprintln!("not verified by dkimpy: MOCHILA_DKIMPY is not set; deploy/local test sets it");
+    let Ok(python) = std::env::var("DKIMPY_PYTHON") else {
+        eprintln!("not verified by dkimpy: DKIMPY_PYTHON is not set; deploy/local test sets it");
         return None;
     };
     let mails: Vec<String> = mails.iter().map(|mail| STANDARD.encode(mail)).collect();
