@@ -289,6 +289,7 @@ fn the_open_operations_are_these() {
       "POST /api/v1/auth/register",
       "POST /api/v1/auth/verify-email",
       "GET /api/v1/health",
+      "POST /api/v1/inbound/{provider}/{source_id}",
       "GET /api/v1/openapi.json",
       "GET /api/v1/ready",
       "GET /health",
