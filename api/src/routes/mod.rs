@@ -33,6 +33,7 @@ pub mod messages;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod sending;
+pub mod sending_domains;
 pub mod suppressions;
 pub mod templates;
 pub mod unsubscribe;
@@ -93,6 +94,7 @@ fn versioned() -> OpenApiRouter<AppState> {
         .merge(deliveries::router())
         .merge(templates::router())
         .merge(routes::router())
+        .merge(sending_domains::router())
         .merge(destinations::router())
         .merge(imports::router())
         .merge(jobs::router())
