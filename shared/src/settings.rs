@@ -150,6 +150,8 @@ section!(Sending {
     idle_seconds: u64,
     hello_name: String,
     feedback_sender_id: String,
+    shaping: String,
+    look_up_providers: bool,
     timeouts: Timeouts,
     retry: Retry,
     transactional: Transactional,

@@ -12,6 +12,7 @@ mod relay;
 mod routes;
 mod sending;
 mod session;
+mod shaping;
 mod signatures;
 mod signing;
 mod source_to_sink;
