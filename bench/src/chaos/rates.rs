@@ -92,6 +92,7 @@ async fn play(lab: &mut Lab, stage: Stage, verdict: &mut Verdict) -> Result<()> 
     let slow: Vec<Arrival> = taken.iter().filter(|arrival| arrival.domain == SLOW_DOMAIN).cloned().collect();
     // Any minute has the two workers, or the four, or both.
     hold("the route", RATE, 4, &taken, verdict);
+    keep_busy("the route", RATE, &taken, verdict);
     hold(SLOW_DOMAIN, SLOW, 4, &slow, verdict);
     Ok(())
 }
@@ -118,5 +119,17 @@ fn hold(what: &str, rate: u32, processes: u32, taken: &[Arrival], verdict: &mut 
     }
     if used < 0.9 {
         verdict.problems.push(format!("{what}: never reached its limit: {:.1} % of it in the busiest {BUSY} s", used * 100.0));
+    }
+}
+
+/// Whatever chunk has its turn goes over the route: its rate is used from the first message to the last.
+fn keep_busy(what: &str, rate: u32, taken: &[Arrival], verdict: &mut Verdict) {
+    let times = || taken.iter().map(|arrival| arrival.at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return };
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of minutes, and thousands of messages")]
+    let used = taken.len() as f64 * 1000.0 / ((last - first).max(1) as f64 * f64::from(rate));
+    verdict.remarks.push(format!("{what}: {:.1} % of its rate used", used * 100.0));
+    if used < 0.9 {
+        verdict.problems.push(format!("{what}: only {:.1} % of its rate was used", used * 100.0));
     }
 }
