@@ -6,7 +6,7 @@ run_up() {
         cat <<'TEXT'
 Usage: deploy/local up
 
-Builds, then starts what does not run of PostgreSQL, Redis, the sink, the api and two workers, in the background, and writes
+Builds, then starts what does not run of PostgreSQL, Redis, the sink, the name server, the api and two workers, in the background, and writes
 .local/stack.env (addresses, credentials, pids). Nothing is restarted by itself: run it again to start what is missing.
 TEXT
         return 0
@@ -68,6 +68,7 @@ table_of_stack() {
     status_row postgres "127.0.0.1:$POSTGRES_PORT" true
     status_row redis "127.0.0.1:$REDIS_PORT" redis_answers
     status_row sink "127.0.0.1:$SINK_SMTP_PORT, http $SINK_HTTP_PORT" http_ok "127.0.0.1:$SINK_HTTP_PORT" /stats
+    status_row dns "127.0.0.1:$DNS_PORT" listens "$DNS_PORT"
     status_row api "http://127.0.0.1:$API_PORT" http_ok "127.0.0.1:$API_PORT" /ready
     status_row worker-1 "metrics http://127.0.0.1:$WORKER_1_METRICS_PORT" http_ok "127.0.0.1:$WORKER_1_METRICS_PORT" /metrics
     status_row worker-2 "metrics http://127.0.0.1:$WORKER_2_METRICS_PORT" http_ok "127.0.0.1:$WORKER_2_METRICS_PORT" /metrics
@@ -92,7 +93,7 @@ run_logs() {
         cat <<'TEXT'
 Usage: deploy/local logs [NAME] [-f]
 
-Prints the last 200 lines of each log of the stack, or of NAME: api, worker-1, worker-2, sink, postgres, redis, migrate.
+Prints the last 200 lines of each log of the stack, or of NAME: api, worker-1, worker-2, sink, dns, postgres, redis, migrate.
   -f   goes on as lines are added
 TEXT
         return 0

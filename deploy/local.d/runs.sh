@@ -93,6 +93,7 @@ TEXT
     start_servers
     export_settings
     prepare_database
+    start_dns
     export CHAOS_SERVER="$ROOT/deploy/local" CHAOS_PIDS=$STATE/pids CHAOS_BIN=$BIN CHAOS_LOGS=$STATE/logs CHAOS_REPORT=$LOCAL/chaos.json
     export CHAOS_CONNECTIONS=$MOCHILA_SENDING__CONNECTIONS CHAOS_PSQL
     CHAOS_PSQL=$(postgres_tool psql)

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The stack: PostgreSQL, Redis, the sink, the api and two workers, started in this order and stopped in the reverse one.
+# The stack: PostgreSQL, Redis, the sink, the name server, the api and two workers, started in this order and stopped in the reverse one.
 
 WORKERS="worker-1 worker-2"
-PROGRAMS="mochila-api mochila-worker mochila-sink mochila-demo mochila-chaos mochila-bench"
+PROGRAMS="mochila-api mochila-worker mochila-sink mochila-dns mochila-demo mochila-chaos mochila-bench"
 
 build() {
     # Programs that are there already, e.g. target/debug.
@@ -28,6 +28,8 @@ export_settings() {
     export MOCHILA_STORE__URL=file://$STATE/objects
     export MOCHILA_API__LISTEN=127.0.0.1:$API_PORT MOCHILA_API__METRICS_LISTEN=127.0.0.1:$API_METRICS_PORT
     export MOCHILA_API__PUBLIC_URL=http://127.0.0.1:$API_PORT
+    # It answers for the sending domains of this stack.
+    export MOCHILA_DNS__SERVERS=127.0.0.1:$DNS_PORT
     # A deferred recipient is tried again after seconds, so that a whole life of a campaign can be watched.
     setting MOCHILA_SENDING__RETRY__FIRST_SECONDS 2
     setting MOCHILA_SENDING__RETRY__LONGEST_SECONDS 8
@@ -87,6 +89,19 @@ start_sink() {
         "$BIN/mochila-sink" --smtp "127.0.0.1:$SINK_SMTP_PORT" --http "127.0.0.1:$SINK_HTTP_PORT"
 }
 
+# It logs in to the api when it is first asked.
+start_dns() {
+    pid_of dns >/dev/null && return 0
+    port_free "$DNS_PORT" || port_taken DNS
+    launch dns "$BIN/mochila-dns" --listen "127.0.0.1:$DNS_PORT"
+    wait_until 30 listens_or_gone dns "$DNS_PORT" && pid_of dns >/dev/null && return 0
+    tail_log "$STATE/logs/dns.log"
+    die "dns did not start"
+}
+
+listens() { ! port_free "$1"; }
+listens_or_gone() { listens "$2" || gone "$(cat "$STATE/pids/$1")"; }
+
 start_api() {
     start_program api "127.0.0.1:$API_PORT" /ready "$BIN/mochila-api" serve
 }
@@ -138,6 +153,7 @@ stack_up() {
     export_settings
     prepare_database
     start_sink
+    start_dns
     start_api
     local worker
     for worker in $WORKERS; do
@@ -201,12 +217,14 @@ stop_these() {
     done
     # shellcheck disable=SC2086
     stop_processes $some
-    if [[ " $1 " == *" sink "* ]]; then stop_processes sink; fi
+    for name in sink dns; do
+        if [[ " $1 " == *" $name "* ]]; then stop_processes "$name"; fi
+    done
     if [[ " $1 " == *" redis "* ]]; then redis_stop; fi
     if [[ " $1 " == *" postgres "* ]]; then postgres_stop fast; fi
 }
 
-stack_down() { stop_these "$WORKERS api sink redis postgres"; }
+stack_down() { stop_these "$WORKERS api sink dns redis postgres"; }
 
 # Two calls at a time would start everything twice.
 lock_stack() {

@@ -59,19 +59,23 @@ free_port() {
     echo "$port"
 }
 
-PORT_NAMES="POSTGRES REDIS API API_METRICS WORKER_1_METRICS WORKER_2_METRICS SINK_SMTP SINK_HTTP"
+PORT_NAMES="POSTGRES REDIS API API_METRICS WORKER_1_METRICS WORKER_2_METRICS SINK_SMTP SINK_HTTP DNS"
 
 load_ports() {
-    if [ ! -s "$STATE/ports" ]; then
-        local name taken='' port
-        for name in $PORT_NAMES; do
-            # shellcheck disable=SC2086
-            port=$(free_port $taken)
-            taken="$taken $port"
-            echo "${name}_PORT=$port"
-        done >"$STATE/ports.new"
-        mv "$STATE/ports.new" "$STATE/ports"
-    fi
+    local name taken='' port
+    touch "$STATE/ports"
+    # A stack of an older checkout may lack some.
+    for name in $PORT_NAMES; do
+        port=$(sed -n "s/^${name}_PORT=//p" "$STATE/ports")
+        taken="$taken $port"
+    done
+    for name in $PORT_NAMES; do
+        grep -q "^${name}_PORT=" "$STATE/ports" && continue
+        # shellcheck disable=SC2086
+        port=$(free_port $taken)
+        taken="$taken $port"
+        echo "${name}_PORT=$port" >>"$STATE/ports"
+    done
     # shellcheck source=/dev/null
     . "$STATE/ports"
 }

@@ -36,6 +36,7 @@ def furnish(token, prefix):
     contacts = [make("/contacts", {"email": f"{prefix}{n}@example.com", "list_ids": lists[:2]}) for n in range(MANY)]
     draft = {"subject": "Hi", "from": {"name": "Shop", "email": "news@shop.test"}, "html": TEMPLATE, "list_ids": lists[:2]}
     campaigns = [make("/campaigns", draft | {"name": f"{prefix} campaign {n}"}) for n in range(MANY)]
+    domains = [make("/sending-domains", {"domain": f"{prefix}{n}.test"}) for n in range(MANY)]
     suppressions = [make("/suppressions", {"kind": "address", "value": f"no{n}@{prefix}.test"}) for n in range(MANY)]
     said = {"subject": "Order {{ number }}", "html": "<p>Order {{ number }}</p>"}
     templates = [make("/templates", said | {"name": f"{prefix} template {n}"}) for n in range(MANY)]
@@ -51,6 +52,7 @@ def furnish(token, prefix):
         "lists": lists,
         "contacts": contacts,
         "campaigns": campaigns,
+        "sending-domains": domains,
         "suppressions": suppressions,
         "templates": templates,
         "imports": [made["id"] for made in imports],

@@ -151,6 +151,9 @@ section!(Sending {
     idle_seconds: u64,
     hello_name: String,
     feedback_sender_id: String,
+    bounce_host: String,
+    spf_ips: String,
+    spf_include: String,
     timeouts: Timeouts,
     retry: Retry,
     transactional: Transactional,
@@ -195,6 +198,17 @@ section!(Slowdown {
     suspend_after: u32,
     suspend_seconds: f64,
 });
+
+impl Sending {
+    /// The addresses of `spf_ips`.
+    ///
+    /// # Errors
+    /// A sentence that names the setting and the value.
+    pub fn spf_addresses(&self) -> Result<Vec<IpAddr>, String> {
+        let named = self.spf_ips.split(',').map(str::trim).filter(|ip| !ip.is_empty());
+        named.map(|ip| ip.parse().map_err(|_| format!("settings: sending.spf_ips: {ip:?} is no address"))).collect()
+    }
+}
 
 impl Dns {
     /// The servers of the list, port 53 where it names none; empty where the system's are meant.
@@ -320,6 +334,7 @@ impl Settings {
         }
         self.mail.check()?;
         self.dns.check()?;
+        self.sending.spf_addresses()?;
         if self.queue.stale_seconds >= self.queue.lease_seconds || self.queue.heartbeat_seconds >= self.queue.stale_seconds {
             return Err("settings: queue.heartbeat_seconds < queue.stale_seconds < queue.lease_seconds must hold".to_owned());
         }

@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use shared::{
     PgPool,
     queue::{gauges, lane::Lane, ticket::Tickets},
+    sending_domains::sending_domain,
 };
 
 use crate::stages;
@@ -18,6 +19,7 @@ struct Scrape {
 
 /// Says what each metric means, and sets to zero what counts troubles: the first one is then a step that `increase()` sees.
 pub fn announce() {
+    metrics::describe_gauge!("sending_domains", "domains that mail comes from, by state");
     metrics::describe_counter!("deliveries_total", "messages by route and outcome");
     metrics::describe_counter!("destination_replies_total", "replies by mailbox provider and kind");
     metrics::describe_counter!("messages_total", "transactional messages by outcome of an attempt");
@@ -87,10 +89,22 @@ pub async fn serve(listener: tokio::net::TcpListener, recorder: PrometheusHandle
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a count of domains")]
 async fn scrape(State(scrape): State<Scrape>) -> impl IntoResponse {
     if let Err(error) = gauges::export(&scrape.pool, &scrape.tickets).await {
         tracing::warn!(%error, "a scrape could not ask for everything");
         metrics::counter!("scrape_errors_total").increment(1);
+    }
+    match sending_domain::count(&scrape.pool).await {
+        Ok(counts) => {
+            for (state, count) in counts {
+                metrics::gauge!("sending_domains", "state" => state.name()).set(count as f64);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a scrape could not count the sending domains");
+            metrics::counter!("scrape_errors_total").increment(1);
+        }
     }
     stages::export();
     scrape.recorder.render()

@@ -12,6 +12,7 @@ use shared::{
     members::payload::SendAccountMail,
     messages::payload::SendMessage,
     routes::payload::CheckRoute,
+    sending_domains::payload::VerifyDomain,
 };
 
 use crate::run::{Context, Failure, Outcome, Run};
@@ -37,6 +38,7 @@ impl Registry {
             .with::<SendAccountMail>()
             .with::<SendMessage>()
             .with::<CheckRoute>()
+            .with::<VerifyDomain>()
     }
 
     fn with<J: Run>(mut self) -> Self {

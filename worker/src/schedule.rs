@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 23] = every! {
+    let lines: [(Duration, &str, Work); 24] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -48,6 +48,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         5.0 s settle_imports
         5.0 s settle_orphaned_messages
         600.0 s sweep_uploads
+        60.0 s verify_sending_domains
         3600.0 s make_partitions
         3600.0 s prune_jobs
         3600.0 s prune_accounts
@@ -141,6 +142,13 @@ async fn reap_tickets(tools: Tools) -> anyhow::Result<()> {
     for lane in shared::queue::lane::Lane::ALL {
         tools.tickets.reap(lane).await?;
     }
+    Ok(())
+}
+
+async fn verify_sending_domains(tools: Tools) -> anyhow::Result<()> {
+    let mut transaction = tools.pool.begin().await?;
+    shared::sending_domains::due::enqueue(&mut transaction, tools.clock.now()).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

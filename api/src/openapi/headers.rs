@@ -7,11 +7,12 @@ use super::{each_operation, levels};
 use crate::{extract::CHOICES, front::classes as limits};
 
 /// What is told with an `ETag`, and changed where `If-Match` says so.
-const TAGGED: [&str; 7] = [
+const TAGGED: [&str; 8] = [
     "/api/v1/campaigns/{id}",
     "/api/v1/contacts/{id}",
     "/api/v1/lists/{id}",
     "/api/v1/routes/{id}",
+    "/api/v1/sending-domains/{id}",
     "/api/v1/suppression-policy",
     "/api/v1/users/{id}",
     "/api/v1/workspaces/{id}",

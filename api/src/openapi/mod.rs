@@ -19,13 +19,14 @@ pub mod words;
 pub const ADDRESS: &str = "/api/v1/openapi.json";
 
 /// The domains in the order in which a newcomer meets them. The tag of an operation is one of these.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("accounts", "Log in, who am I, workspaces and the people in them."),
     ("contacts", "Whom a workspace writes to. An address is there once in a workspace."),
     ("lists", "Lists and who is on them."),
     ("imports", "CSV files on their way into a list: upload, progress, the rows that were refused."),
     ("suppressions", "Addresses and domains that get no mail, whatever a campaign says."),
     ("feedback", "What comes back over HTTP: who may tell of bounces and complaints, and where they post."),
+    ("sending-domains", "Where mail comes from: claim a domain, publish its records, have it verified."),
     ("campaigns", "Write a campaign, send it, pause it, look how far it is."),
     ("deliveries", "What became of each recipient of a campaign."),
     ("messages", "Transactional mail: one message to one person, with what became of it, and the templates of such messages."),

@@ -36,6 +36,7 @@ pub mod messages;
 pub mod routes;
 pub mod sending;
 pub mod suppression_files;
+pub mod sending_domains;
 pub mod suppressions;
 pub mod templates;
 pub mod unsubscribe;
@@ -99,6 +100,7 @@ fn versioned() -> OpenApiRouter<AppState> {
         .merge(deliveries::router())
         .merge(templates::router())
         .merge(routes::router())
+        .merge(sending_domains::router())
         .merge(destinations::router())
         .merge(imports::router())
         .merge(jobs::router())

@@ -25,6 +25,7 @@ mod permissions;
 mod problems;
 mod routes;
 mod sending;
+mod sending_domains;
 mod sessions;
 mod shop;
 mod suppressions;

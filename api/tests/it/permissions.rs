@@ -106,12 +106,12 @@ impl Neighbours {
         let sent = shop.campaign().await;
         let job = app.call(Some(ann), Method::POST, &format!("/campaigns/{sent}/send"), None).await.expect(202);
         let suppression = app.post(ann, "/suppressions", json!({ "kind": "address", "value": "x@one.test" })).await.expect(201);
-        app.sending_domain(ann, "shop.test", "verified").await;
         let template = json!({ "name": "Receipt", "subject": "Thank you", "text": "Thank you" });
         let template = app.post(ann, "/templates", template).await.expect(201);
         let message = json!({ "from": "orders@shop.test", "to": "bob@example.com", "template_id": template["id"] });
         let message = app.post(ann, "/messages", message).await.expect(202);
         let source = app.post(ann, "/feedback-sources", json!({ "kind": "generic", "name": "Own" })).await.expect(201);
+        let domain = app.post(ann, "/sending-domains", json!({ "domain": "ann.test" })).await.expect(201);
         let (invitation, import) = (Uuid::now_v7(), Uuid::now_v7());
         let (workspace, user) = (ann.workspace_id, ann.user_id);
         app.stage
@@ -133,6 +133,7 @@ impl Neighbours {
             ("templates", text(&template["id"])),
             ("messages", text(&message["id"])),
             ("feedback-sources", text(&source["id"])),
+            ("sending-domains", text(&domain["id"])),
             ("users", user.to_string()),
             ("users/invitations", invitation.to_string()),
             ("workspaces", workspace.to_string()),

@@ -20,6 +20,7 @@ impl Shop {
         let (admin, owner) = (app.admin().await, app.somebody().await);
         let route = json!({"name": "relay", "kind": "relay", "url": "smtp://127.0.0.1:2525", "tls": "none", "max_connections": 10, "weight": 1});
         let route_id = text(&app.post(&admin, "/routes", route).await.expect(201)["id"]);
+        app.stage.verified_domain(owner.workspace_id, "shop.test").await;
         let list_id = text(&app.post(&owner, "/lists", json!({"name": "Customers"})).await.expect(201)["id"]);
         let mut shop = Self { app, admin, owner, list_id, route_id, contact_ids: Vec::new() };
         for (email, name) in [("ada@one.test", "Ada"), ("zoe@two.test", "Zoë <b>")] {

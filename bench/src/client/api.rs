@@ -1,14 +1,21 @@
 //! The public API as a person with a token uses it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Method, RequestBuilder, StatusCode, multipart};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::answers::{Import, Job, Made, Page, Progress, Route};
+use super::{
+    answers::{Import, Job, Made, Page, Progress, Route},
+    domains,
+};
 
 /// Who speaks to which server.
 #[derive(Clone, clap::Args)]
@@ -31,6 +38,8 @@ pub struct Api {
     base: String,
     token: String,
     workspace: Option<Uuid>,
+    /// The domain that campaigns come from, once one was needed.
+    sender: Arc<OnceCell<String>>,
 }
 
 impl Api {
@@ -49,7 +58,7 @@ impl Api {
             .build()
             .context("failed to set up an HTTP client")?;
         let base = format!("{}/api/v1", login.url.trim_end_matches('/'));
-        let mut api = Self { http, base, token: String::new(), workspace: None };
+        let mut api = Self { http, base, token: String::new(), workspace: None, sender: Arc::default() };
         let tokens: Tokens = api.post("/auth/login", &json!({"email": login.email, "password": login.password})).await?;
         api.token = tokens.access_token;
         Ok(api)
@@ -104,8 +113,20 @@ impl Api {
             return Ok(());
         }
         let made: Made = read(response, "POST", "/workspaces").await?;
-        self.workspace = Some(made.id);
+        *self = self.in_workspace(made.id);
         Ok(())
+    }
+
+    /// The same person, acting in another workspace.
+    #[must_use]
+    pub fn in_workspace(&self, workspace: Uuid) -> Self {
+        Self { workspace: Some(workspace), sender: Arc::default(), ..self.clone() }
+    }
+
+    /// The sender of campaigns: an address of a verified domain, which is claimed when it is first needed.
+    async fn sender(&self) -> Result<Value> {
+        let domain = self.sender.get_or_try_init(|| domains::verified(self)).await?;
+        Ok(json!({"name": "Orchard & Harbor", "email": format!("news@{domain}")}))
     }
 
     /// Makes a list.
@@ -177,8 +198,8 @@ impl Api {
     /// # Errors
     /// The server refused.
     pub async fn new_campaign(&self, name: &str, list: Uuid, route: Uuid, subject: &str, html: &str) -> Result<Uuid> {
-        let body = json!({"name": name, "subject": subject, "from": {"name": "Orchard & Harbor", "email": "news@mochila.test"},
-                          "html": html, "list_ids": [list], "route_id": route});
+        let from = self.sender().await?;
+        let body = json!({"name": name, "subject": subject, "from": from, "html": html, "list_ids": [list], "route_id": route});
         Ok(self.post::<Made>("/campaigns", &body).await?.id)
     }
 
@@ -187,8 +208,8 @@ impl Api {
     /// # Errors
     /// The server refused.
     pub async fn new_free_campaign(&self, name: &str, list: Uuid, subject: &str, html: &str) -> Result<Uuid> {
-        let body = json!({"name": name, "subject": subject, "from": {"name": "Orchard & Harbor", "email": "news@mochila.test"},
-                          "html": html, "list_ids": [list]});
+        let from = self.sender().await?;
+        let body = json!({"name": name, "subject": subject, "from": from, "html": html, "list_ids": [list]});
         Ok(self.post::<Made>("/campaigns", &body).await?.id)
     }
 

@@ -4,5 +4,6 @@
 pub mod answers;
 pub mod api;
 pub mod contacts;
+mod domains;
 pub mod metrics;
 pub mod sink;

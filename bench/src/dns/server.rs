@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::zones::{Behaviour, Said, Zones};
+use super::zones::{Behaviour, Listener, Said, Zones};
 
 /// Seconds that answers may be kept: none, so that a change is seen at once.
 const TTL: u32 = 0;
@@ -45,10 +45,22 @@ impl Server {
     /// # Errors
     /// It cannot be listened on.
     pub async fn listen(address: SocketAddr) -> io::Result<Self> {
+        Self::open(address, None).await
+    }
+
+    /// The same; the listener hears of each question before it is answered.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub async fn listen_with(address: SocketAddr, listener: Arc<dyn Listener>) -> io::Result<Self> {
+        Self::open(address, Some(listener)).await
+    }
+
+    async fn open(address: SocketAddr, listener: Option<Arc<dyn Listener>>) -> io::Result<Self> {
         let (udp, tcp) = bind(address).await?;
         let address = udp.local_addr()?;
         let zones = Arc::new(Zones::default());
-        let mut server = hickory_server::Server::new(Handler(zones.clone()));
+        let mut server = hickory_server::Server::new(Handler { zones: zones.clone(), listener });
         server.register_socket(udp);
         server.register_listener(tcp, Duration::from_secs(10), 128);
         let task = tokio::spawn(async move {
@@ -79,7 +91,10 @@ async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     }
 }
 
-struct Handler(Arc<Zones>);
+struct Handler {
+    zones: Arc<Zones>,
+    listener: Option<Arc<dyn Listener>>,
+}
 
 #[async_trait]
 impl RequestHandler for Handler {
@@ -88,18 +103,21 @@ impl RequestHandler for Handler {
         let unsent = ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() });
         let Ok(info) = request.request_info() else { return unsent };
         let (name, kind) = (Name::from(info.query.name().clone()).to_lowercase(), info.query.query_type());
-        self.0.count(&name, kind);
+        self.zones.count(&name, kind);
+        if let Some(listener) = &self.listener {
+            listener.asked(&name.to_ascii(), &self.zones).await;
+        }
         let mut said = None;
-        match self.0.behaviour(&name) {
+        match self.zones.behaviour(&name) {
             Some(Behaviour::Silent) => return unsent,
             Some(Behaviour::Fail) => metadata.response_code = ResponseCode::ServFail,
             Some(Behaviour::Deny) => said = Some(Said::NoName),
             Some(Behaviour::Held(mut go)) => {
                 // Whoever held it is gone: it answers.
                 let _ = go.wait_for(|go| *go).await;
-                said = Some(self.0.find(&name, kind));
+                said = Some(self.zones.find(&name, kind));
             }
-            None => said = Some(self.0.find(&name, kind)),
+            None => said = Some(self.zones.find(&name, kind)),
         }
         let mut answers = Vec::new();
         let mut authority = None;

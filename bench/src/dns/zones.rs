@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use async_trait::async_trait;
 use hickory_proto::rr::{
     Name, RData, RecordType,
     rdata::{A, AAAA, CNAME, MX, PTR, TXT},
@@ -27,6 +28,13 @@ pub enum Behaviour {
     Silent,
     /// As usual, once the value is true.
     Held(watch::Receiver<bool>),
+}
+
+/// Hears of each question before it is answered.
+#[async_trait]
+pub trait Listener: Send + Sync {
+    /// The name is asked for, lower case; whatever is added to the zones now is in the answer.
+    async fn asked(&self, name: &str, zones: &Zones);
 }
 
 /// Records by name and type, in lower case; changed while the server runs.

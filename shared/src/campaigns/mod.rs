@@ -20,6 +20,7 @@ pub mod preview;
 pub mod progress;
 pub mod recipients;
 pub(crate) mod sandbox;
+pub mod sender_domain;
 pub mod standing;
 pub mod template;
 pub mod transitions;

@@ -9,7 +9,7 @@ use super::{
     campaign::{self, Campaign, State},
     draft,
     payload::{CancelRecipients, LaunchCampaign, RetryRecipients, SendTest},
-    recipients,
+    recipients, sender_domain,
     template::{Prepared, Recipient},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub struct Moved {
 /// Sends a draft, or schedules one whose date is still to come; sends a scheduled one at once. Refuses what could reach nobody.
 ///
 /// # Errors
-/// [`Error::Conflict`]: it has been sent, or there is no route. [`Error::Invalid`]: no recipients, or it does not render for one of them.
+/// [`Error::Conflict`]: it has been sent, there is no route, or mail cannot come from its sender's domain. [`Error::Invalid`]: no recipients, or it does not render for one of them.
 /// [`Error::NotFound`], [`Error::Forbidden`].
 pub async fn send(connection: &mut PgConnection, scope: Scope, id: Uuid, now: DateTime<Utc>) -> Result<Moved> {
     let campaign = campaign::hold(connection, scope, id).await?;
@@ -55,7 +55,8 @@ pub async fn send(connection: &mut PgConnection, scope: Scope, id: Uuid, now: Da
     Ok(Moved { id, state: State::Sending, job_id: Some(job_id) })
 }
 
-/// Launches the scheduled campaigns whose time has come; several may try at once. Answers which.
+/// Launches the scheduled campaigns whose time has come; several may try at once. Answers which. One whose domain mail cannot come from is
+/// a draft again, which says why.
 ///
 /// # Errors
 /// The database failed.
@@ -67,10 +68,25 @@ pub async fn launch_due(connection: &mut PgConnection, now: DateTime<Utc>) -> Re
     .bind(now)
     .fetch_all(&mut *connection)
     .await?;
-    for campaign in &due {
-        launch(connection, campaign).await?;
+    let mut launched = Vec::with_capacity(due.len());
+    for campaign in due {
+        match sender_domain::require(connection, &campaign).await {
+            Ok(()) => {
+                launch(connection, &campaign).await?;
+                launched.push(campaign.id);
+            }
+            Err(Error::Conflict(reason)) => {
+                tracing::warn!(campaign.id = %campaign.id, reason, "a scheduled campaign cannot be launched and is a draft again");
+                sqlx::query("UPDATE campaigns SET state = 'draft', pause_reason = $2, updated_at = now() WHERE id = $1")
+                    .bind(campaign.id)
+                    .bind(format!("it was not sent at its time: {reason}"))
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(due.into_iter().map(|campaign| campaign.id).collect())
+    Ok(launched)
 }
 
 async fn launch(connection: &mut PgConnection, campaign: &Campaign) -> Result<Uuid> {
@@ -98,6 +114,7 @@ pub async fn pause(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Res
 pub async fn resume(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<Moved> {
     let campaign = campaign::hold(connection, scope, id).await?;
     campaign.require(&[State::Paused], "only a paused one can be resumed")?;
+    sender_domain::require(connection, &campaign).await?;
     shift(connection, id, State::Paused, State::Sending).await?;
     Ok(Moved { id, state: State::Sending, job_id: None })
 }
@@ -142,6 +159,7 @@ async fn reopen(connection: &mut PgConnection, scope: Scope, id: Uuid, state: &s
     if !any {
         return Err(Error::Conflict(format!("campaign {id} has no recipients that are {state}")));
     }
+    sender_domain::require(connection, &campaign).await?;
     shift(connection, id, campaign.state, State::Sending).await?;
     sqlx::query("UPDATE campaigns SET finished_at = NULL WHERE id = $1").bind(id).execute(&mut *connection).await?;
     let job_id = steer(connection, &campaign, &RetryRecipients { campaign_id: id, state: state.to_owned() }).await?;
@@ -169,6 +187,7 @@ pub async fn test(connection: &mut PgConnection, scope: Scope, id: Uuid, to: &[S
         return Err(Error::Invalid(errors));
     }
     check_ways(connection, &campaign).await?;
+    sender_domain::require(connection, &campaign).await?;
     let options = Enqueue { workspace_id: Some(campaign.workspace_id), flow: format!("test {id}"), ..Enqueue::default() };
     let job_id = enqueue(connection, &SendTest { campaign_id: id, to: addresses }, options).await?;
     Ok(Moved { id, state: campaign.state, job_id: Some(job_id) })
@@ -221,7 +240,8 @@ async fn check_ready(connection: &mut PgConnection, campaign: &Campaign) -> Resu
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
-    check_ways(connection, campaign).await
+    check_ways(connection, campaign).await?;
+    sender_domain::require(connection, campaign).await
 }
 
 /// Whether there is a way out of the house.

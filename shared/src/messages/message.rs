@@ -17,7 +17,6 @@ use super::{
     attachment,
     draft::{Checked, Draft},
     payload::SendMessage,
-    sender,
 };
 use crate::{
     accounts::scope::Scope,
@@ -25,6 +24,7 @@ use crate::{
     idempotency::reserved,
     page::{Page, PageRequest},
     queue::job::{self, Enqueue},
+    sending_domains::usable,
 };
 
 /// Where a message stands.
@@ -169,7 +169,7 @@ pub async fn create(connection: &mut PgConnection, scope: Scope, draft: Draft, e
         return Ok(made);
     }
     let checked = draft.check(connection, scope).await?;
-    sender::require(connection, scope.workspace_id, checked.from.1.domain()).await?;
+    usable::require(connection, scope.workspace_id, checked.from.1.domain()).await?;
     let options = Enqueue {
         workspace_id: Some(scope.workspace_id),
         flow: format!("messages {}", scope.workspace_id),

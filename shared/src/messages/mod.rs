@@ -1,9 +1,9 @@
 //! Transactional messages: one mail to one person, taken by a request and sent at once.
 //!
 //! [`message`] is the noun, made from what a [`draft`] says after its checks; [`attachment`] and [`event`] are its other tables, [`template`]
-//! what many messages say. [`render`] puts data into a template, [`fields`] says which header fields a sender may add, [`sender`] from which
-//! domains mail may come, [`letter`] writes the bytes. [`carry`] is what the job of [`payload`] does to the row: admission, outcome, and
-//! the end of those whose job is gone. [`prune`] forgets what is old.
+//! what many messages say. [`render`] puts data into a template, [`fields`] says which header fields a sender may add, [`letter`] writes the
+//! bytes. [`carry`] is what the job of [`payload`] does to the row: admission, outcome, and the end of those whose job is gone. [`prune`]
+//! forgets what is old.
 //!
 //! In doubt a message is sent again, with the same Message-ID: somebody waits for it.
 
@@ -17,5 +17,4 @@ pub mod message;
 pub mod payload;
 pub mod prune;
 pub mod render;
-pub mod sender;
 pub mod template;

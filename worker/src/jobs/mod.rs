@@ -7,3 +7,4 @@ pub mod imports;
 pub mod members;
 pub mod messages;
 pub mod routes;
+pub mod sending_domains;

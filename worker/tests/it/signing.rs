@@ -21,7 +21,8 @@ pub async fn domain(stage: &Stage, workspace_id: Uuid, domain: &str, algorithms:
     let id = Uuid::now_v7();
     stage
         .arrange(format!(
-            "INSERT INTO sending_domains (id, workspace_id, domain, state, ownership_token, return_path_host, checks, checked_at, verified_at)
+            "DELETE FROM sending_domains WHERE workspace_id = '{workspace_id}' AND domain = '{domain}';
+             INSERT INTO sending_domains (id, workspace_id, domain, state, ownership_token, return_path_host, checks, checked_at, verified_at)
              VALUES ('{id}', '{workspace_id}', '{domain}', 'verified', 'token', 'bounces.{domain}', '[]', now(), now())"
         ))
         .await;

@@ -1,0 +1,3 @@
+//! Jobs of this domain.
+
+pub mod verify_domain;
