@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # deploy/local bench: mochila-bench measures, this starts what it measures and what it measures beside.
 
-BENCHES="sink send launch messages import api scale-out"
+BENCHES="sink send dkim launch messages import api scale-out"
 
 bench_help() {
     cat <<'TEXT'
@@ -13,6 +13,7 @@ Each starts a stack of its own from nothing, with fsync, measures, and stops it.
   sink        what the sink takes at most: postfix's smtp-source against it and against smtp-sink
   send        messages a second to 100,000 recipients over 128 connections, processor time by part; beside it Express, Bull,
               nodemailer and pg (bench/peers/express-bull)
+  dkim        messages a second that are signed: 2 KB with both keys, with RSA-2048, with Ed25519, and 100 KB with RSA-2048
   launch      first mail, memory and cost of a recipient at 100,000 and at 1,000,000
   messages    20 messages a second to one person each, alone and beside a campaign to 200,000: from the request to the sink
   import      rows a second of files of 1,000,000 rows
@@ -114,6 +115,22 @@ bench_send() {
     measure send --json "$LOCAL/bench-send-stages.json" --runs 1 --peer-recipients 0 ${arguments[@]+"${arguments[@]}"}
 }
 
+# A verified domain signs with both of its keys; that is measured first. Then each alone: which of them sign is written into their rows, and
+# the workers, which keep keys for a minute, begin anew.
+bench_dkim() {
+    local kind figures='' failed=''
+    for kind in "rsa-sha256,ed25519-sha256 2" "rsa-sha256 2" "ed25519-sha256 2" "rsa-sha256 100"; do
+        local keys=${kind% *} kilobytes=${kind#* } json=$LOCAL/bench-dkim-${kind/ /-}.json
+        postgres_query mochila "UPDATE dkim_keys SET state = CASE WHEN algorithm = ANY (string_to_array('$keys', ',')) THEN 'active' ELSE 'retired' END" || return
+        restart_workers
+        rm -f "$json"
+        measure dkim --json "$json" --keys "$keys" --kilobytes "$kilobytes" "$@" || failed=yes
+        [ -s "$json" ] && figures="${figures:+$figures,}$(cat "$json")"
+    done
+    printf '[%s]\n' "$figures" >"$JSON"
+    [ -z "$failed" ]
+}
+
 # The workers that are measured have not loaded the lists: their memory is that of sending.
 bench_launch() {
     measure launch --fill "$LOCAL/bench-lists.json" "$@" || return
@@ -135,6 +152,7 @@ quick_arguments() {
     case $1 in
         sink) echo --messages 5000 --runs 1 ;;
         send) echo --recipients 2000 --warm-up 200 --runs 1 --peer-recipients 500 --peer-concurrency 20 ;;
+        dkim) echo --recipients 1000 --warm-up 100 --runs 1 ;;
         launch) echo --small 1000 --large 5000 --warm-up 200 --runs 1 ;;
         messages) echo --recipients 5000 --seconds 2 ;;
         import) echo --rows 50000 --warm-up 1000 --runs 1 ;;

@@ -15,7 +15,7 @@ use crate::{
 pub struct Identity {
     /// The domain's active keys; none: its mail is not signed.
     pub signer: Option<Signer>,
-    /// The host of the addresses that bounces go to; none: they go to the sender's own.
+    /// The host of the addresses that bounces go to; none, or none whose DNS says so: they go to the sender's own.
     pub return_path_host: Option<String>,
 }
 
@@ -26,7 +26,9 @@ pub struct Identity {
 pub async fn find(pool: &PgPool, vault: &Vault, clock: &Clock, workspace_id: Uuid, domain: &str) -> Result<Identity> {
     let unusable = |reason: String| Error::Internal(format!("a key of {domain} cannot be used: {reason}"));
     let host: Option<String> = sqlx::query_scalar(
-        "SELECT return_path_host FROM sending_domains WHERE workspace_id = $1 AND domain = $2 AND state IN ('verified', 'degraded')",
+        "SELECT return_path_host FROM sending_domains
+         WHERE workspace_id = $1 AND domain = $2 AND state IN ('verified', 'degraded')
+           AND NOT checks @> '[{\"name\": \"return_path\", \"verdict\": \"fail\"}]'",
     )
     .bind(workspace_id)
     .bind(domain)

@@ -4,6 +4,7 @@
 mod architecture;
 mod fairness;
 mod feedback;
+mod identity;
 mod keys;
 mod ledger;
 mod membership;

@@ -136,10 +136,11 @@ async fn a_domain_signs_with_the_keys_that_it_has_and_a_test_mail_as_the_campaig
 async fn a_key_that_does_not_open_lets_nothing_out() {
     let house = House::new().await;
     let campaign = house.stage.campaign(&[("orchard.test", 3)]).await;
-    domain(&house.stage, campaign.workspace_id, "example.com", &BOTH).await;
+    domain(&house.stage, campaign.workspace_id, "shop.test", &BOTH).await;
+    house.stage.execute("UPDATE campaigns SET from_email = 'news@shop.test'").await;
     house.stage.execute("UPDATE dkim_keys SET private_key_sealed = '\\x01' WHERE state = 'active'").await;
     let worker = house.worker(&[(Lane::Bulk, 2)]).await;
-    let failed = "SELECT count(*) FROM jobs WHERE kind = 'SendChunk' AND last_error LIKE '%a key of example.com cannot be used%'";
+    let failed = "SELECT count(*) FROM jobs WHERE kind = 'SendChunk' AND last_error LIKE '%a key of shop.test cannot be used%'";
     let mut looks = 0;
     while house.stage.number(failed, campaign.campaign_id).await == 0 {
         looks += 1;

@@ -18,14 +18,7 @@ pub type Records = BTreeMap<String, String>;
 
 /// A verified domain with an active key of each of these algorithms, and one that is retiring.
 pub async fn domain(stage: &Stage, workspace_id: Uuid, domain: &str, algorithms: &[&str]) -> Records {
-    let id = Uuid::now_v7();
-    stage
-        .arrange(format!(
-            "DELETE FROM sending_domains WHERE workspace_id = '{workspace_id}' AND domain = '{domain}';
-             INSERT INTO sending_domains (id, workspace_id, domain, state, ownership_token, return_path_host, checks, checked_at, verified_at)
-             VALUES ('{id}', '{workspace_id}', '{domain}', 'verified', 'token', 'bounces.{domain}', '[]', now(), now())"
-        ))
-        .await;
+    let id = stage.verified_domain(workspace_id, domain).await;
     let mut records = Records::new();
     let keys = algorithms.iter().map(|algorithm| (*algorithm, "active")).chain([("rsa-sha256", "retiring")]);
     for (number, (algorithm, state)) in keys.enumerate() {
