@@ -16,6 +16,7 @@ use shared::{
     },
     campaigns::progress::Counts,
     clock::Clock,
+    database,
     keyspace::Keyspace,
     queue::{
         inspect::{self, Polled},
@@ -109,10 +110,11 @@ impl AppState {
         let store = Store::from_settings(&settings.store).map_err(|error| error.to_string())?;
         let front = Arc::new(Front::new(&settings, &clock)?);
         let amazon = Arc::new(Amazon::new(Arc::new(Https::new()?)));
+        let lookups = database::beside(&pool);
         let events = Arc::new(Events::new(&pool, &clock, settings.limits.streams_per_user, Rhythm::default()));
         Ok(Self(Arc::new(Parts {
-            callers: session::callers(&pool),
-            polled: inspect::polled(&pool),
+            callers: session::callers(&lookups),
+            polled: inspect::polled(&lookups),
             pool,
             settings: Arc::new(settings),
             clock,

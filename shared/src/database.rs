@@ -82,6 +82,18 @@ pub fn pool(database: &settings::Database, application: &str) -> Result<PgPool, 
         .connect_lazy_with(options(database, application)?))
 }
 
+/// Connections that [`beside`] opens at most.
+const FEW: u32 = 4;
+
+/// A small pool to the same database, for statements that are asked all the time: few connections that are used again while all that they
+/// touch is still in the processor's caches, where the large pool takes each of its connections in turn.
+#[must_use]
+pub fn beside(pool: &PgPool) -> PgPool {
+    let options = pool.options().clone();
+    let connections = options.get_max_connections().min(FEW);
+    options.min_connections(0).max_connections(connections).connect_lazy_with((*pool.connect_options()).clone())
+}
+
 /// One connection outside any pool.
 pub type Connection = sqlx::PgConnection;
 
