@@ -45,3 +45,19 @@ pub async fn contact(connection: &mut PgConnection, contact_id: Uuid) -> Result<
     .await?;
     Ok(())
 }
+
+/// Marks the contact of this address, where the workspace has one.
+///
+/// # Errors
+/// The database failed.
+pub async fn address(connection: &mut PgConnection, workspace_id: Uuid, address: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE contacts SET state = 'unsubscribed', unsubscribed_at = coalesce(unsubscribed_at, now()), updated_at = now()
+         WHERE workspace_id = $1 AND email = $2 AND state = 'subscribed'",
+    )
+    .bind(workspace_id)
+    .bind(address)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -14,13 +14,11 @@ use crate::vault::Links;
 pub enum Reference {
     /// Of a return path of ours.
     Signed(About),
-    /// Of a Message-ID, as `campaigns::message::message_id` writes it.
+    /// Of a Message-ID, as `campaigns::message::message_id` or `messages::message::message_id` writes it.
     MessageId {
-        /// The campaign.
-        campaign_id: Uuid,
-        /// The recipient.
-        contact_id: Uuid,
-        /// Of the campaign's sender, in lower case.
+        /// The mail.
+        about: About,
+        /// Of its sender, in lower case.
         domain: String,
     },
 }
@@ -86,18 +84,22 @@ fn one(links: &Links, bytes: &[u8], at: usize) -> Option<Reference> {
     if let Some(origin) = links.read_return_path(local) {
         return Some(Reference::Signed(origin.into()));
     }
-    let (contact, campaign) = local.split_once('.')?;
-    if contact.len() != 32 || campaign.len() != 32 {
-        return None;
-    }
-    let (contact_id, campaign_id) = (Uuid::try_parse(contact).ok()?, Uuid::try_parse(campaign).ok()?);
+    let about = match local.split_once('.') {
+        Some((contact, campaign)) => About::Delivery { campaign_id: simple(campaign)?, contact_id: simple(contact)? },
+        None => About::Message { message_id: simple(local)? },
+    };
     let domain: String = bytes[at + 1..]
         .iter()
         .take(253)
         .take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b))
         .map(|b| char::from(b.to_ascii_lowercase()))
         .collect();
-    Some(Reference::MessageId { campaign_id, contact_id, domain: domain.trim_end_matches('.').to_owned() })
+    Some(Reference::MessageId { about, domain: domain.trim_end_matches('.').to_owned() })
+}
+
+/// An id without hyphens.
+fn simple(text: &str) -> Option<Uuid> {
+    if text.len() == 32 { Uuid::try_parse(text).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -106,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{campaigns::message::message_id, settings::Settings, vault::Origin};
+    use crate::{campaigns::message::message_id, messages::message as transactional, settings::Settings, vault::Origin};
 
     fn links() -> Links {
         Links::from_settings(&Settings::sample()).expect("the sample key")
@@ -117,8 +119,9 @@ mod tests {
         let (campaign_id, contact_id) = (Uuid::now_v7(), Uuid::now_v7());
         let id = message_id(campaign_id, contact_id, "shop.test");
         let path = links().return_path("b.shop.test", Origin::Delivery { campaign_id, contact_id });
-        let named = Reference::MessageId { campaign_id, contact_id, domain: "shop.test".to_owned() };
-        let signed = Reference::Signed(About::Delivery { campaign_id, contact_id });
+        let about = About::Delivery { campaign_id, contact_id };
+        let named = Reference::MessageId { about, domain: "shop.test".to_owned() };
+        let signed = Reference::Signed(about);
         let original = format!("Return-Path: <{path}>\r\nFrom: a@shop.test\r\nMessage-ID: {id}\r\n\r\nHello\r\n");
         let encoded = STANDARD.encode(&original);
         for (what, part) in [
@@ -136,6 +139,11 @@ mod tests {
             assert_eq!(in_mail(&links(), report.as_bytes()), [signed.clone(), named.clone()], "{what}");
         }
         assert_eq!(in_text(&links(), &format!("{{\"smtp-id\":\"{id}\"}}")), [named]);
+        let about = About::Message { message_id: contact_id };
+        let path = links().return_path("b.shop.test", Origin::Message { message_id: contact_id });
+        let text = format!("{path} {}", transactional::message_id(contact_id, "Shop.test"));
+        let named = Reference::MessageId { about, domain: "shop.test".to_owned() };
+        assert_eq!(in_text(&links(), &text), [Reference::Signed(about), named]);
         let forged = path.replacen(&path[40..42], if &path[40..42] == "aa" { "bb" } else { "aa" }, 1);
         assert_eq!(in_text(&links(), &format!("<0123.4567@shop.test> @ x@ {forged}")), []);
     }

@@ -68,9 +68,11 @@ async fn in_a_row(connection: &mut PgConnection, workspace_id: Uuid, address: &s
              JOIN campaigns c ON c.workspace_id = p.workspace_id
               AND c.launched_at > (SELECT min(received_at) - interval '7 days' FROM soft)
              JOIN deliveries d ON d.campaign_id = c.id AND d.contact_id = p.id AND d.state = 'accepted'
-             WHERE p.workspace_id = $1 AND p.email = $2)
+             WHERE p.workspace_id = $1 AND p.email = $2
+             UNION ALL
+             SELECT max(last_attempt_at) FROM messages WHERE workspace_id = $1 AND recipient = $2 AND state = 'accepted')
          SELECT count(DISTINCT (campaign_id, contact_id, message_id)) FROM soft
-         WHERE received_at > coalesce((SELECT at FROM taken), '-infinity')",
+         WHERE received_at > coalesce((SELECT max(at) FROM taken), '-infinity')",
     )
     .bind(workspace_id)
     .bind(address)

@@ -1,7 +1,8 @@
 //! Believing a fact. What it changes is changed in the caller's transaction, and once: the event's key is the fence.
 //!
 //! A delivery goes accepted → bounced, and gets the mark of a complaint; never back. A fact about one that is in doubt, or on the wire, or
-//! waiting for another attempt, settles it: it must have been handed over. What failed, was suppressed or cancelled stays so.
+//! waiting for another attempt, settles it: it must have been handed over. What failed, was suppressed or cancelled stays so. The same holds
+//! for transactional messages, see [`crate::messages::aftermath`].
 
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use crate::{
     address::Address,
     campaigns::unsubscribe,
     error::Result,
+    messages::aftermath,
     suppressions::{
         policy,
         suppression::{self, Reason},
@@ -37,6 +39,7 @@ pub enum Taken {
 struct Sent {
     workspace_id: Uuid,
     recipient: String,
+    from_email: String,
 }
 
 /// Takes a fact, inside a transaction that takes no other: two that take several in different orders would wait for each other.
@@ -44,37 +47,69 @@ struct Sent {
 /// # Errors
 /// The database failed; the same call again is safe.
 pub async fn take(connection: &mut PgConnection, fact: &Fact) -> Result<Taken> {
-    let About::Delivery { campaign_id, contact_id } = fact.about else { return Ok(Taken::Unknown) };
-    // Deleted campaigns too: their mails are out there.
-    let sent: Option<Sent> = sqlx::query_as(
-        "SELECT c.workspace_id, d.recipient FROM deliveries d JOIN campaigns c ON c.id = d.campaign_id
-         WHERE d.campaign_id = $1 AND d.contact_id = $2 AND d.attempts > 0",
-    )
-    .bind(campaign_id)
-    .bind(contact_id)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(Sent { workspace_id, recipient }) = sent else { return Ok(Taken::Unknown) };
+    let Some(Sent { workspace_id, recipient, .. }) = sent(connection, fact.about).await? else { return Ok(Taken::Unknown) };
     if !event::remember(connection, workspace_id, &recipient, fact).await? {
         return Ok(Taken::Again);
     }
     match &fact.what {
         What::Delay(_) => {}
         What::Bounce(bounce) => {
-            bounced(connection, campaign_id, contact_id, bounce).await?;
+            match fact.about {
+                About::Delivery { campaign_id, contact_id } => bounced(connection, campaign_id, contact_id, bounce).await?,
+                About::Message { message_id } => {
+                    let answer = aftermath::Answer {
+                        smtp_code: bounce.smtp_code,
+                        enhanced_code: bounce.status.as_deref().map(clean),
+                        response: bounce.diagnostic.as_deref().map(clean),
+                        reason: Some(clean(&bounce.class)),
+                    };
+                    aftermath::bounced(connection, message_id, &answer).await?;
+                }
+            }
             let policy = policy::of(connection, workspace_id).await?.policy;
             softly::bounced(connection, workspace_id, &recipient, bounce.hard, &policy).await?;
         }
-        What::Complaint(_) => {
-            complained(connection, campaign_id, contact_id).await?;
-            unsubscribe::contact(connection, contact_id).await?;
+        What::Complaint(feedback_type) => {
+            match fact.about {
+                About::Delivery { campaign_id, contact_id } => {
+                    complained(connection, campaign_id, contact_id).await?;
+                    unsubscribe::contact(connection, contact_id).await?;
+                }
+                About::Message { message_id } => {
+                    aftermath::complained(connection, message_id, &clean(feedback_type)).await?;
+                    unsubscribe::address(connection, workspace_id, &recipient).await?;
+                }
+            }
             suppression::suppress(connection, workspace_id, &recipient, Reason::Complaint, None).await?;
         }
-        What::Unsubscribe => {
-            unsubscribe::apply(connection, campaign_id, contact_id).await?;
-        }
+        What::Unsubscribe => match fact.about {
+            About::Delivery { campaign_id, contact_id } => {
+                unsubscribe::apply(connection, campaign_id, contact_id).await?;
+            }
+            About::Message { .. } => {
+                unsubscribe::address(connection, workspace_id, &recipient).await?;
+                suppression::suppress(connection, workspace_id, &recipient, Reason::Unsubscribe, None).await?;
+            }
+        },
     }
     Ok(Taken::New)
+}
+
+/// The mail, if it was handed to a server, or may have been. Those of deleted campaigns too: they are out there.
+async fn sent(connection: &mut PgConnection, about: About) -> Result<Option<Sent>> {
+    let query = match about {
+        About::Delivery { campaign_id, contact_id } => sqlx::query_as(
+            "SELECT c.workspace_id, d.recipient, c.from_email FROM deliveries d JOIN campaigns c ON c.id = d.campaign_id
+             WHERE d.campaign_id = $1 AND d.contact_id = $2 AND d.attempts > 0",
+        )
+        .bind(campaign_id)
+        .bind(contact_id),
+        About::Message { message_id } => {
+            sqlx::query_as("SELECT workspace_id, recipient, from_email FROM messages WHERE id = $1 AND attempts > 0")
+                .bind(message_id)
+        }
+    };
+    Ok(query.fetch_optional(connection).await?)
 }
 
 /// A campaign that was finished with this recipient in doubt is opened again, to be counted anew.
@@ -142,21 +177,10 @@ pub async fn believed(connection: &mut PgConnection, references: &[Reference], w
     for reference in references {
         let (about, claimed) = match reference {
             Reference::Signed(about) => (*about, None),
-            Reference::MessageId { campaign_id, contact_id, domain } => {
-                (About::Delivery { campaign_id: *campaign_id, contact_id: *contact_id }, Some(domain))
-            }
+            Reference::MessageId { about, domain } => (*about, Some(domain)),
         };
-        let About::Delivery { campaign_id, contact_id } = about else { continue };
-        let sent: Option<(Uuid, String)> = sqlx::query_as(
-            "SELECT c.workspace_id, c.from_email FROM deliveries d JOIN campaigns c ON c.id = d.campaign_id
-             WHERE d.campaign_id = $1 AND d.contact_id = $2 AND d.attempts > 0",
-        )
-        .bind(campaign_id)
-        .bind(contact_id)
-        .fetch_optional(&mut *connection)
-        .await?;
-        let Some((workspace_id, from)) = sent else { continue };
-        let is_senders = claimed.is_none_or(|claimed| Address::parse(&from).is_ok_and(|from| from.domain() == claimed));
+        let Some(Sent { workspace_id, from_email, .. }) = sent(connection, about).await? else { continue };
+        let is_senders = claimed.is_none_or(|claimed| Address::parse(&from_email).is_ok_and(|from| from.domain() == claimed));
         if is_senders && within.is_none_or(|within| within == workspace_id) {
             return Ok(Some(about));
         }

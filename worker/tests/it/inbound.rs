@@ -266,6 +266,50 @@ async fn a_report_is_believed_by_its_return_path_or_by_the_message_id_of_a_mail_
 }
 
 #[tokio::test]
+async fn a_transactional_message_comes_back_then_is_called_spam_and_never_goes_back() {
+    let inn = Inn::new().await;
+    let (workspace_id, sent, open) = (inn.fixture.workspace_id, Uuid::now_v7(), Uuid::now_v7());
+    let rows = [(sent, "accepted", 1), (open, "queued", 0)].map(|(id, state, attempts)| {
+        format!(
+            "INSERT INTO messages (id, workspace_id, state, from_name, from_email, to_name, recipient, domain, subject, text, attempts,
+                                   last_attempt_at, expires_at)
+             VALUES ('{id}', '{workspace_id}', '{state}', '', 'orders@example.com', '', 'sample-1@orchard.test', 'orchard.test', 'Receipt', 'x',
+                     {attempts}, now(), now() + interval '1 hour');"
+        )
+    });
+    inn.stage().arrange(rows.concat()).await;
+    let path = |message_id| inn.links().return_path("bounces.example.com", Origin::Message { message_id });
+    let told = async || {
+        let told = "SELECT m.state || ' ' || m.smtp_code || ': ' || string_agg(e.kind, ', ' ORDER BY e.id)
+                    FROM messages m JOIN message_events e ON e.message_id = m.id GROUP BY m.id";
+        inn.stage().text(told, "").await
+    };
+    // One that was not sent yet cannot have come back.
+    inn.bring("", &path(open), &dsn("failed", "5.1.1", "550 5.1.1 no such user")).await;
+    inn.bring("", &path(sent), &dsn("failed", "4.2.2", "452 4.2.2 mailbox full")).await;
+    inn.read_all().await;
+    assert_eq!((told().await.as_str(), inn.count(SUPPRESSED).await), ("bounced 452: bounced", 0));
+    let id = format!("Message-ID: {}", shared::messages::message::message_id(sent, "example.com"));
+    let foreign = format!("Message-ID: {}", shared::messages::message::message_id(sent, "evil.test"));
+    inn.bring("fbl@provider.test", "fbl@example.com", &arf(&foreign)).await;
+    inn.bring("fbl@provider.test", "fbl@example.com", &arf(&id)).await;
+    inn.bring("fbl@provider.test", "fbl@example.com", &arf(&id)).await;
+    inn.bring("", &path(sent), &dsn("failed", "5.1.1", "550 5.1.1 no such user")).await;
+    inn.read_all().await;
+    assert_eq!(told().await, "complained 452: bounced, complained");
+    let expected = [
+        "bounce dsn unusable",
+        "bounce dsn taken",
+        "feedback arf unusable",
+        "feedback arf taken",
+        "feedback arf taken",
+        "bounce dsn taken",
+    ];
+    assert_eq!(inn.mails().await, expected);
+    assert_eq!((inn.count(UNSUBSCRIBED).await, inn.count(SUPPRESSED).await, inn.count(COMPLAINED).await), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn a_mail_to_the_unsubscribe_address_unsubscribes_and_a_bounce_to_it_does_not() {
     let inn = Inn::new().await;
     let address = |index: usize| {
