@@ -42,7 +42,7 @@ fn image_port(variable: &str) -> String {
 #[test]
 fn it_has_every_part_and_each_is_pinned_bounded_and_restarted() {
     let compose = compose();
-    for part in ["postgres", "redis", "api", "worker", "objects", "prometheus", "grafana", "mail", "migrate"] {
+    for part in ["postgres", "redis", "api", "worker", "objects", "prometheus", "grafana", "mail", "migrate", "inbound"] {
         assert!(services(&compose).contains_key(part), "{part} is missing");
     }
     for (name, service) in services(&compose) {
@@ -100,12 +100,13 @@ fn every_variable_is_explained_in_the_example_and_every_example_is_used() {
 }
 
 #[test]
-fn nothing_is_published_but_the_api_grafana_and_the_mail_catcher_on_loopback() {
+fn nothing_is_published_but_the_api_grafana_and_the_mail_catcher_on_loopback_and_for_whom_asks_bounces() {
     let compose = compose();
     let mut published = Vec::new();
     for (name, service) in services(&compose) {
         for port in strings(&service["ports"]) {
-            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
+            let for_everybody = strings(&service["profiles"]) == ["bounces"];
+            assert!(port.starts_with("127.0.0.1:") || for_everybody, "{name}: {port}");
             published.push((name.as_str(), port.rsplit(':').next().expect("a port").to_owned()));
         }
         let ours = strings(&service["networks"]);
@@ -115,7 +116,9 @@ fn nothing_is_published_but_the_api_grafana_and_the_mail_catcher_on_loopback() {
     }
     published.sort_unstable();
     let api = image_port("MOCHILA_API__LISTEN");
-    assert_eq!(published, [("api", api), ("grafana", "3000".to_owned()), ("mail", "8025".to_owned())]);
+    let expected = [("api", api), ("grafana", "3000".to_owned()), ("inbound", "2525".to_owned()), ("mail", "8025".to_owned())];
+    assert_eq!(published, expected);
+    assert!(programs::help("mochila-worker", &[]).contains("0.0.0.0:2525"), "where --inbound listens");
     assert_eq!(compose["networks"]["inside"]["internal"], true);
 }
 
