@@ -358,7 +358,7 @@ type Taken = (StatusCode, [(HeaderName, String); 1], Json<TakenBody>);
 /// unsubscribed from campaigns is not. Where nobody knows whether a server took it, it is sent again with the same Message-ID.
 #[utoipa::path(post, path = "/messages", operation_id = "create_message", tag = "messages", security(("bearer" = ["editor"])),
     responses((status = 202, description = "It is on its way", body = TakenBody),
-              (status = 409, description = "shop.example.com is no sending domain of this workspace: add and verify it first")))]
+              (status = 409, description = "mail cannot come from shop.example.com: it is no sending domain of this workspace")))]
 async fn create(State(state): State<AppState>, caller: Editor, Json(body): Json<NewBody>) -> ApiResult<Taken> {
     let mut transaction = state.pool.begin().await?;
     let expire_seconds = state.settings.sending.transactional.retry.expire_seconds;

@@ -35,8 +35,8 @@ pub mod messages;
 #[expect(clippy::module_inception, reason = "a domain has one word in every room, and this one is routes of mail")]
 pub mod routes;
 pub mod sending;
-pub mod suppression_files;
 pub mod sending_domains;
+pub mod suppression_files;
 pub mod suppressions;
 pub mod templates;
 pub mod unsubscribe;

@@ -150,14 +150,14 @@ async fn mail_comes_only_from_a_verified_domain_of_the_workspace() {
     app.sending_domain(&ann, "degraded.test", "degraded").await;
     assert_json_snapshot!(app.post(&bob, "/messages", receipt()).await.problem(409), @r#"
     {
-      "detail": "shop.test is no sending domain of this workspace: add and verify it first",
+      "detail": "mail cannot come from shop.test: it is no sending domain of this workspace; claim it with POST /sending-domains",
       "status": 409,
       "title": "Conflict",
       "type": "about:blank"
     }
     "#);
     let problem = app.post(&ann, "/messages", with(receipt(), "from", json!("a@pending.test"))).await.problem(409);
-    assert_eq!(problem["detail"], "the sending domain pending.test is pending, not verified: no mail can come from it");
+    assert_eq!(problem["detail"], "mail cannot come from pending.test: it is pending and was not verified yet");
     app.post(&ann, "/messages", with(receipt(), "from", json!("a@sub.shop.test"))).await.problem(409);
     app.post(&ann, "/messages", with(receipt(), "from", json!("a@degraded.test"))).await.expect(202);
 }
