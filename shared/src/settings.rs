@@ -154,6 +154,8 @@ section!(Sending {
     bounce_host: String,
     spf_ips: String,
     spf_include: String,
+    shaping: String,
+    look_up_providers: bool,
     timeouts: Timeouts,
     retry: Retry,
     transactional: Transactional,

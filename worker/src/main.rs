@@ -38,6 +38,8 @@ enum Command {
     ///
     /// Ends with 1 where something will not do.
     Doctor(operate::Doctor),
+    /// Look at a shaping file before it is used. Ends with 1 where it is wrong; says all that is wrong.
+    CheckShaping(operate::CheckShaping),
     /// Hold all sending back, over all workers, within 5 s. What is on the wire ends; nothing is lost.
     PauseSending(operate::PauseSending),
     /// Let sending go on where it was paused.
@@ -78,9 +80,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(Command::ParseBounce(files)) = &arguments.command {
         return parse_bounce::parse_bounce(files, &mut std::io::stdout().lock());
     }
+    if let Some(Command::CheckShaping(check)) = &arguments.command {
+        return operate::check_shaping(Settings::load(), check).await;
+    }
     let settings = Settings::load().map_err(anyhow::Error::msg)?;
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run | Command::Doctor(_) | Command::ParseBounce(_) => {
+        Command::Run | Command::Doctor(_) | Command::ParseBounce(_) | Command::CheckShaping(_) => {
             Box::pin(mochila_worker::process::run(settings, arguments.lanes, arguments.inbound)).await?
         }
         Command::Stuck(stuck) => operate::stuck(&settings, &stuck).await?,

@@ -28,6 +28,9 @@ pub fn announce() {
         metrics::Unit::Seconds,
         "from the request to the server's answer, of messages that were accepted at the first attempt"
     );
+    metrics::describe_counter!("shaping_rules_total", "times that an adaptive rule of the shaping file acted, by mailbox provider");
+    metrics::describe_gauge!("provider_suspended", "1: nothing is sent to this mailbox provider for now");
+    metrics::describe_gauge!("shaping_file_refused", "1: the shaping file is wrong, and the rules from before hold");
     metrics::describe_histogram!("smtp_send_seconds", metrics::Unit::Seconds, "one message over an open connection");
     metrics::describe_histogram!(
         "smtp_step_seconds",
@@ -74,6 +77,7 @@ pub fn announce() {
         metrics::counter!("feedback_facts_total", "kind" => "bounce", "outcome" => outcome).absolute(0);
     }
     metrics::counter!("deliveries_total", "route" => "", "outcome" => "unknown").absolute(0);
+    metrics::counter!("shaping_rules_total", "provider" => shared::deliveries::shaping::OTHER).absolute(0);
     metrics::gauge!("smtp_connections_open").set(0.0);
 }
 

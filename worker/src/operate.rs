@@ -1,6 +1,6 @@
 //! The operator's commands: arguments in, one or two calls into `shared`, a few lines out.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -9,11 +9,11 @@ use shared::{
     PgPool,
     clock::Clock,
     database,
-    deliveries::limits,
+    deliveries::{limits, shaping::Rules},
     operations::{
         dead,
         doctor::{self, Check, Verdict},
-        installation, report, sending, stuck,
+        installation, report, sending, shaping, stuck,
     },
     queue::{inspect::Dead, lane::Lane},
     settings::Settings,
@@ -51,6 +51,48 @@ pub async fn doctor(settings: Result<Settings, String>, arguments: &Doctor) -> a
         print!("{}", doctor::report(&checks));
     }
     Ok(if doctor::verdict(&checks) == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// `check-shaping`
+#[derive(Args)]
+pub struct CheckShaping {
+    /// The file; absent: the one that sending.shaping names
+    pub file: Option<PathBuf>,
+}
+
+/// Says what is wrong with a shaping file. The answer is the exit code. Routes and workspaces are looked up where PostgreSQL answers.
+///
+/// # Errors
+/// No file is named, or it cannot be read.
+pub async fn check_shaping(settings: Result<Settings, String>, arguments: &CheckShaping) -> anyhow::Result<ExitCode> {
+    let named = settings.as_ref().ok().map(|settings| settings.sending.shaping.clone()).filter(|path| !path.is_empty());
+    let Some(file) = arguments.file.clone().or(named.map(PathBuf::from)) else {
+        anyhow::bail!("no file is given, and sending.shaping names none");
+    };
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let rules = match Rules::read(Some(&text)) {
+        Ok(rules) => rules,
+        Err(reasons) => {
+            reasons.iter().for_each(|reason| println!("{reason}"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let unknown = match settings {
+        Ok(settings) => match open(&settings).await {
+            Ok(pool) => shaping::unknown_targets(&pool, &rules).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(anyhow::anyhow!(error)),
+    };
+    match unknown {
+        Ok(unknown) if unknown.is_empty() => println!("{} is well-formed, and all that it names is there", file.display()),
+        Ok(unknown) => {
+            unknown.iter().for_each(|reason| println!("{reason}"));
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => println!("{} is well-formed; its routes and workspaces were not looked up: {error:#}", file.display()),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `pause-sending`

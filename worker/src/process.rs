@@ -70,6 +70,11 @@ impl Process {
         tasks.spawn(post.guide.clone().run(over.clone()));
         tasks.spawn(post.health.clone().run(post.guide.clone(), post.wires.clone(), over.clone()));
         tasks.spawn(post.wires.leases.clone().run(over.clone()));
+        tasks.spawn(post.shaper.rule_book.clone().run(pool.clone(), over.clone()));
+        tasks.spawn({
+            let (shaper, over) = (post.shaper.clone(), over.clone());
+            async move { shaper.providers.run(|domains| shaper.forget(domains), over).await }
+        });
         tasks.spawn({
             let (post, over) = (post.clone(), over.clone());
             async move { post.wires.run(over).await }
@@ -79,7 +84,7 @@ impl Process {
             async move {
                 while !over.is_cancelled() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    post.limiter.tidy().await;
+                    post.shaper.limiter.tidy().await;
                 }
             }
         });

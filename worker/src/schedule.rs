@@ -37,7 +37,7 @@ macro_rules! every {
 
 /// Runs all of it until `over`. A run that fails is logged, and comes round again.
 pub async fn run(tools: Tools, over: CancellationToken) {
-    let lines: [(Duration, &str, Work); 24] = every! {
+    let lines: [(Duration, &str, Work); 25] = every! {
         2.0 s reconcile_leases
         1.0 s launch_scheduled_campaigns
         1.0 s sweep_deferred
@@ -54,6 +54,7 @@ pub async fn run(tools: Tools, over: CancellationToken) {
         3600.0 s prune_accounts
         3600.0 s prune_idempotency_keys
         3600.0 s prune_attempts
+        3600.0 s prune_shaping
         600.0 s prune_deliveries
         600.0 s prune_messages
         3600.0 s prune_uploads
@@ -176,6 +177,14 @@ async fn prune_idempotency_keys(tools: Tools) -> anyhow::Result<()> {
 async fn prune_attempts(tools: Tools) -> anyhow::Result<()> {
     let Some(before) = before(&tools, tools.settings.retention.attempts_days) else { return Ok(()) };
     pruned("attempts", prune::attempts(&tools.pool, before).await?);
+    Ok(())
+}
+
+/// Counts of days that are over, replies that no rule counts any more, domains that nobody writes to.
+async fn prune_shaping(tools: Tools) -> anyhow::Result<()> {
+    deliveries::quota::prune(&tools.pool, tools.clock.now() - chrono::TimeDelta::days(2)).await?;
+    deliveries::hits::prune(&tools.pool).await?;
+    deliveries::mail_hosts::prune(&tools.pool).await?;
     Ok(())
 }
 

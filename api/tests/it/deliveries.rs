@@ -95,9 +95,13 @@ async fn the_limits_of_a_destination_are_set_lifted_and_seen_by_admins_alone() {
     let set = shop.app.put(&shop.admin, &path, json!({"rate_per_second": 5, "max_connections": 2})).await.expect(200);
     assert_json_snapshot!(set, {".updated_at" => ""}, @r#"
     {
+      "accepted_per_second": 0.0,
       "adaptive_rate": null,
+      "allowed_connections": 2,
+      "allowed_per_second": 5.0,
       "cooldown_until": null,
       "domain": "xn--bcher-kva.test",
+      "in_flight": 0,
       "last_day": {
         "accepted": 0,
         "deferred": 0,
@@ -105,8 +109,12 @@ async fn the_limits_of_a_destination_are_set_lifted_and_seen_by_admins_alone() {
       },
       "last_reply": null,
       "max_connections": 2,
+      "oldest_at": null,
+      "provider": null,
+      "queued": 0,
       "rate_per_second": 5.0,
       "reason": null,
+      "rule": null,
       "slowed_at": null,
       "suspended_until": null,
       "this_hour": {
@@ -128,4 +136,49 @@ async fn the_limits_of_a_destination_are_set_lifted_and_seen_by_admins_alone() {
     assert_eq!((&cleared["rate_per_second"], &cleared["max_connections"]), (&json!(null), &json!(null)));
     assert_eq!(shop.app.get(&shop.admin, "/destinations?search=cher").await.expect(200)["pagination"]["total"], 1);
     shop.app.post(&shop.admin, "/destinations/unknown.test/resume", json!(null)).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_provider_is_seen_with_its_domains_suspended_with_a_reason_and_resumed() {
+    let shop = Shop::new().await;
+    let app = &shop.app;
+    app.stage
+        .arrange(
+            "INSERT INTO destination_hours (domain, hour, accepted) VALUES ('gmail.com', date_trunc('hour', now(), 'UTC'), 40),
+                 ('company.test', date_trunc('hour', now(), 'UTC'), 2);
+             INSERT INTO recipient_domains (domain, mail_hosts, answer, expires_at)
+             VALUES ('company.test', '{aspmx.l.google.com}', 'hosts', now() + interval '1 day')"
+                .to_owned(),
+        )
+        .await;
+    let google = "/destinations/provider:google";
+    let seen = app.get(&shop.admin, google).await.expect(200);
+    assert_eq!((&seen["this_hour"]["accepted"], &seen["allowed_connections"]), (&json!(42), &json!(5)));
+    let domain = app.get(&shop.admin, "/destinations/company.test").await.expect(200);
+    assert_eq!((&domain["provider"], &domain["this_hour"]["accepted"]), (&json!("google"), &json!(2)));
+    let all = app.get(&shop.admin, "/destinations?by=provider&search=yahoo").await.expect(200);
+    assert_eq!(all["pagination"]["total"], 2, "yahoo, and the one in Japan");
+
+    for body in [
+        json!({}),
+        json!({"seconds": 0}),
+        json!({"seconds": 5, "until": "2030-01-01T00:00:00Z"}),
+        json!({"seconds": 5, "reason": ""}),
+    ] {
+        app.post(&shop.admin, &format!("{google}/suspend"), body).await.problem(400);
+    }
+    app.post(&shop.owner, &format!("{google}/suspend"), json!({"seconds": 60})).await.problem(403);
+    app.post(&shop.admin, "/destinations/provider:Go%20ogle/suspend", json!({"seconds": 60})).await.problem(400);
+    let body = json!({"seconds": 3600, "reason": "they asked us to wait"});
+    let suspended = app.post(&shop.admin, &format!("{google}/suspend"), body).await.expect(200);
+    assert_eq!((&suspended["reason"], suspended["suspended_until"].is_string()), (&json!("they asked us to wait"), true));
+    let set = app.put(&shop.admin, &format!("{google}/limits"), json!({"max_connections": 9})).await.expect(200);
+    assert_eq!(set["allowed_connections"], 9, "an operator's limit takes the place of the file's");
+    let resumed = app.post(&shop.admin, &format!("{google}/resume"), json!(null)).await.expect(200);
+    assert_eq!(
+        (&resumed["reason"], &resumed["suspended_until"], &resumed["max_connections"]),
+        (&json!(null), &json!(null), &json!(9))
+    );
+    let domains = app.get(&shop.admin, "/destinations").await.expect(200);
+    assert_eq!(domains["pagination"]["total"], 2, "providers are not among the domains");
 }

@@ -244,6 +244,8 @@ pub struct Postponed {
     pub recipient: String,
     /// Its domain.
     pub domain: String,
+    /// When it comes round.
+    pub until: DateTime<Utc>,
 }
 
 /// Writes `deferred` rows for recipients that were not tried, to come round in chunks of their own destination. Fenced.
@@ -256,7 +258,6 @@ pub async fn postpone(
     chunk_id: Uuid,
     lease_epoch: i64,
     recipients: &[Postponed],
-    until: DateTime<Utc>,
 ) -> Result<u64> {
     if recipients.is_empty() {
         return Ok(0);
@@ -268,12 +269,13 @@ pub async fn postpone(
     query
         .push("SELECT ")
         .push_bind(campaign_id)
-        .push(", u.contact_id, u.recipient, u.domain, j.id, j.lease_epoch, 0, 'deferred', 'throttled', ");
-    query.push_bind(until).push(" FROM unnest(").push_bind(column(recipients, |r| r.contact_id)).push("::uuid[], ");
+        .push(", u.contact_id, u.recipient, u.domain, j.id, j.lease_epoch, 0, 'deferred', 'throttled', u.until FROM unnest(");
+    query.push_bind(column(recipients, |r| r.contact_id)).push("::uuid[], ");
     query.push_bind(column(recipients, |r| r.recipient.as_str())).push("::text[], ");
+    query.push_bind(column(recipients, |r| r.domain.as_str())).push("::text[], ");
     query
-        .push_bind(column(recipients, |r| r.domain.as_str()))
-        .push("::text[]) AS u (contact_id, recipient, domain) JOIN jobs j ON j.id = ");
+        .push_bind(column(recipients, |r| r.until))
+        .push("::timestamptz[]) AS u (contact_id, recipient, domain, until) JOIN jobs j ON j.id = ");
     query.push_bind(chunk_id).push(" AND j.state = 'running' AND j.lease_epoch = ").push_bind(lease_epoch);
     query.push(
         " ORDER BY u.contact_id

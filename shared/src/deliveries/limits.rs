@@ -1,87 +1,31 @@
-//! What an operator sees and sets of a destination.
+//! What an operator sets of a destination: limits, a suspension, and the end of one. [`super::overview`] shows them.
 
-use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool, QueryBuilder};
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
     address,
     error::{Error, FieldError, Result},
-    page::{Page, PageRequest},
 };
 
-/// A destination as an operator sees it, with its replies of the last hour and the last day.
-#[derive(Clone, Debug, FromRow)]
-#[expect(missing_docs, reason = "the columns are described in migrations/0002_queue.sql")]
-pub struct Overview {
-    pub domain: String,
-    pub rate_per_second: Option<f64>,
-    pub max_connections: Option<i32>,
-    pub adaptive_rate: Option<f64>,
-    pub cooldown_until: Option<DateTime<Utc>>,
-    pub suspended_until: Option<DateTime<Utc>>,
-    pub reason: Option<String>,
-    pub last_reply: Option<String>,
-    pub slowed_at: Option<DateTime<Utc>>,
-    pub accepted_hour: i64,
-    pub deferred_hour: i64,
-    pub failed_hour: i64,
-    pub accepted_day: i64,
-    pub deferred_day: i64,
-    pub failed_day: i64,
-    pub updated_at: DateTime<Utc>,
-}
+/// Nobody is suspended for longer.
+const LONGEST_SUSPENSION: TimeDelta = TimeDelta::days(366);
+/// Longer reasons are refused.
+const LONGEST_REASON: usize = 200;
 
-/// What is shown of a destination; the condition follows.
-const OVERVIEW: &str =
-    "SELECT d.domain, d.rate_per_second, d.max_connections, d.adaptive_rate, d.cooldown_until, d.suspended_until, d.reason,
-            d.last_reply, d.slowed_at, d.updated_at, h.*
-     FROM destinations d CROSS JOIN LATERAL (
-         SELECT coalesce(sum(accepted) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS accepted_hour,
-                coalesce(sum(deferred) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS deferred_hour,
-                coalesce(sum(failed) FILTER (WHERE hour = date_trunc('hour', now(), 'UTC')), 0)::bigint AS failed_hour,
-                coalesce(sum(accepted), 0)::bigint AS accepted_day, coalesce(sum(deferred), 0)::bigint AS deferred_day,
-                coalesce(sum(failed), 0)::bigint AS failed_day
-         FROM destination_hours WHERE domain = d.domain AND hour > now() - interval '24 hours') h ";
-
-/// The destinations with a row, by name. `search` is a part of the domain.
-///
-/// # Errors
-/// The database failed.
-pub async fn page(pool: &PgPool, search: &str, request: PageRequest) -> Result<Page<Overview>> {
-    let total = sqlx::query_scalar("SELECT count(*) FROM destinations WHERE position($1 IN domain) > 0")
-        .bind(search.to_lowercase())
-        .fetch_one(pool)
-        .await?;
-    let mut query = QueryBuilder::new(OVERVIEW);
-    query.push("WHERE position(").push_bind(search.to_lowercase()).push(" IN d.domain) > 0 ORDER BY d.domain LIMIT ");
-    query.push_bind(request.limit).push(" OFFSET ").push_bind(request.offset());
-    Ok(Page::new(request, total, query.build_query_as().fetch_all(pool).await?))
-}
-
-/// One destination; one without a row has no limits.
-///
-/// # Errors
-/// [`Error::Invalid`]: not a domain. [`Error::NotFound`]: no row.
-pub async fn find(pool: &PgPool, domain: &str) -> Result<Overview> {
-    let domain = checked(domain)?;
-    let mut query = QueryBuilder::new(OVERVIEW);
-    query.push("WHERE d.domain = ").push_bind(domain.clone());
-    query.build_query_as().fetch_optional(pool).await?.ok_or_else(|| Error::not_found("destination", domain))
-}
-
-/// Sets an operator's limits; `None` takes one away.
+/// Sets an operator's limits; `None` takes one away. They take the place of the shaping file's.
 ///
 /// # Errors
 /// [`Error::Invalid`] names every wrong field.
 pub async fn set(
     connection: &mut PgConnection,
-    domain: &str,
+    name: &str,
     rate_per_second: Option<f64>,
     max_connections: Option<i32>,
 ) -> Result<()> {
     let mut errors = Vec::new();
-    let checked =
-        address::parse_domain(domain).map_err(|reason| errors.push(FieldError::new("domain", format!("{domain:?} {reason}"))));
+    let checked = parse(name).map_err(|reason| errors.push(FieldError::new("domain", reason)));
     if let Some(rate) = rate_per_second
         && !(rate.is_finite() && rate > 0.0)
     {
@@ -92,12 +36,12 @@ pub async fn set(
     {
         errors.push(FieldError::new("max_connections", format!("must be between 1 and 10000, not {connections}")));
     }
-    let (Ok(domain), true) = (checked, errors.is_empty()) else { return Err(Error::Invalid(errors)) };
+    let (Ok(scope), true) = (checked, errors.is_empty()) else { return Err(Error::Invalid(errors)) };
     sqlx::query(
         "INSERT INTO destinations (domain, rate_per_second, max_connections) VALUES ($1, $2, $3)
          ON CONFLICT (domain) DO UPDATE SET rate_per_second = $2, max_connections = $3, updated_at = now()",
     )
-    .bind(domain)
+    .bind(scope)
     .bind(rate_per_second)
     .bind(max_connections)
     .execute(connection)
@@ -105,23 +49,80 @@ pub async fn set(
     Ok(())
 }
 
-/// Lifts cooldown, suspension and what the replies taught us.
+/// Starts nothing there until then.
 ///
 /// # Errors
-/// [`Error::Invalid`]: not a domain. [`Error::NotFound`]: no row.
-pub async fn resume(connection: &mut PgConnection, domain: &str) -> Result<()> {
-    let domain = checked(domain)?;
-    let resumed = sqlx::query(
-        "UPDATE destinations SET cooldown_until = NULL, suspended_until = NULL, adaptive_rate = NULL, reason = NULL, updated_at = now()
-         WHERE domain = $1",
+/// [`Error::Invalid`] names every wrong field.
+pub async fn suspend(
+    connection: &mut PgConnection,
+    name: &str,
+    until: DateTime<Utc>,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mut errors = Vec::new();
+    let checked = parse(name).map_err(|reason| errors.push(FieldError::new("domain", reason)));
+    if until <= now || until > now + LONGEST_SUSPENSION {
+        errors.push(FieldError::new("until", format!("must be within the next 366 days, not {}", until.to_rfc3339())));
+    }
+    let reason = reason.map_or("suspended by an operator", str::trim);
+    if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.contains('\0') {
+        errors.push(FieldError::new("reason", format!("must have between 1 and {LONGEST_REASON} characters")));
+    }
+    let (Ok(scope), true) = (checked, errors.is_empty()) else { return Err(Error::Invalid(errors)) };
+    sqlx::query(
+        "INSERT INTO destinations (domain, suspended_until, reason) VALUES ($1, $2, $3)
+         ON CONFLICT (domain) DO UPDATE SET suspended_until = $2, reason = $3, rule = NULL, updated_at = now()",
     )
-    .bind(&domain)
+    .bind(scope)
+    .bind(until)
+    .bind(reason)
     .execute(connection)
-    .await?
-    .rows_affected();
-    if resumed == 1 { Ok(()) } else { Err(Error::not_found("destination", domain)) }
+    .await?;
+    Ok(())
 }
 
-fn checked(domain: &str) -> Result<String> {
-    address::parse_domain(domain).map_err(|reason| Error::invalid("domain", format!("{domain:?} {reason}")))
+/// Lifts cooldown, suspension and what the replies taught us, and brings forward what waits for that.
+///
+/// # Errors
+/// [`Error::Invalid`]: not a destination. [`Error::NotFound`]: no row.
+pub async fn resume(connection: &mut PgConnection, name: &str) -> Result<()> {
+    let scope = checked(name)?;
+    let resumed = sqlx::query(
+        "UPDATE destinations SET cooldown_until = NULL, suspended_until = NULL, adaptive_rate = NULL, adaptive_step = NULL,
+             adaptive_from = NULL, adaptive_connections = NULL, hold_until = NULL, bounce_until = NULL, rule = NULL, reason = NULL,
+             updated_at = now()
+         WHERE domain = $1",
+    )
+    .bind(&scope)
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if resumed == 0 {
+        return Err(Error::not_found("destination", scope));
+    }
+    sqlx::query("DELETE FROM shaping_hits WHERE scope = $1").bind(&scope).execute(connection).await?;
+    Ok(())
+}
+
+/// The name under which a destination has its row.
+///
+/// # Errors
+/// [`Error::Invalid`]: neither a domain nor a provider.
+pub(super) fn checked(name: &str) -> Result<String> {
+    parse(name).map_err(|reason| Error::invalid("domain", reason))
+}
+
+fn parse(name: &str) -> Result<String, String> {
+    let Some(rest) = name.strip_prefix("provider:") else {
+        return address::parse_domain(name).map_err(|reason| format!("{name:?} {reason}"));
+    };
+    let (provider, route) = rest.split_once(" route:").map_or((rest, None), |(provider, route)| (provider, Some(route)));
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let known = (1..=32).contains(&provider.len()) && provider.chars().all(fits);
+    if known && route.is_none_or(|route| route.parse::<Uuid>().is_ok()) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name:?} is neither a domain nor a provider such as provider:google"))
+    }
 }

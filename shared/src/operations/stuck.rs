@@ -265,15 +265,24 @@ fn of_lane(lane: &LaneView, workers: i64, routes: i64, found: &mut Vec<Finding>)
     }
 }
 
+/// As a shell takes it: the name of a route to a provider has a space.
+fn quoted(name: &str) -> String {
+    if name.contains(' ') { format!("'{name}'") } else { name.to_owned() }
+}
+
 fn of_destination(destination: &DestinationView, at: DateTime<Utc>, found: &mut Vec<Finding>) {
     let reply = destination.last_reply.as_ref().map_or_else(String::new, |reply| format!(", last reply: {reply}"));
     let domain = &destination.domain;
     if let Some(until) = destination.suspended_until.filter(|until| *until > at) {
-        let says = format!("suspended until {}{reply}", until.format("%F %H:%M"));
-        found.push(Finding::new(domain, says, format!("mochila-worker resume-destination {domain}")));
-    } else if let Some(rate) = destination.adaptive_rate.filter(|_| destination.queued + destination.deferred > 0) {
+        let reason = destination.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let says = format!("suspended until {}{reason}{reply}", until.format("%F %H:%M"));
+        found.push(Finding::new(domain, says, format!("mochila-worker resume-destination {}", quoted(domain))));
+    } else if let Some(rate) =
+        destination.adaptive_rate.filter(|_| destination.queued + destination.deferred > 0 || domain.contains(':'))
+    {
         let says = format!("slowed to {rate:.1} a second by its replies{reply}");
-        found.push(Finding::new(domain, says, format!("rises by itself; at once: mochila-worker resume-destination {domain}")));
+        let mend = format!("rises by itself; at once: mochila-worker resume-destination {}", quoted(domain));
+        found.push(Finding::new(domain, says, mend));
     } else if destination.cooldown_until.is_some_and(|until| until > at) {
         found.push(Finding::new(domain, format!("cools down{reply}"), "goes on by itself within seconds".to_owned()));
     }
@@ -335,7 +344,8 @@ WITH chunks AS (
          WHERE c.state IN ('sending', 'paused') GROUP BY d.domain),
      names AS (
          SELECT domain FROM chunks UNION SELECT domain FROM later
-         UNION SELECT domain FROM destinations WHERE coalesce(greatest(cooldown_until, suspended_until), '-infinity') > now())
+         UNION SELECT domain FROM destinations WHERE coalesce(greatest(cooldown_until, suspended_until), '-infinity') > now()
+            OR adaptive_rate IS NOT NULL AND position(':' IN domain) > 0)
 SELECT n.domain, coalesce(chunks.queued, 0) AS queued, coalesce(chunks.running, 0) AS running, coalesce(later.deferred, 0) AS deferred,
        later.oldest_seconds, d.cooldown_until, d.suspended_until, d.adaptive_rate, d.reason, d.last_reply
 FROM names n LEFT JOIN chunks ON chunks.domain = n.domain LEFT JOIN later ON later.domain = n.domain

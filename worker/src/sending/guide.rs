@@ -1,4 +1,5 @@
-//! What holds now, looked up once a second and not once a message: destinations with limits, usable routes, stopped campaigns.
+//! What holds now, looked up once a second and not once a message: usable routes, stopped campaigns, and for the shaper destinations with
+//! limits.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use shared::{
     PgPool,
     campaigns::standing,
-    deliveries::destination::{self, Destination},
+    deliveries::destination,
     operations::sending::{self, Hold},
     routes::usable::{self, Usable},
     vault::Vault,
@@ -18,6 +19,7 @@ use shared::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::shaper::Shaper;
 use crate::clients::smtp::TlsMode;
 
 /// A route, ready to be taken.
@@ -69,7 +71,7 @@ impl Road {
 pub struct Guide {
     pool: PgPool,
     vault: Vault,
-    destinations: RwLock<Arc<HashMap<String, Destination>>>,
+    shaper: Option<Arc<Shaper>>,
     roads: RwLock<Arc<Vec<Arc<Road>>>>,
     stopped: RwLock<Arc<HashSet<Uuid>>>,
     hold: RwLock<Option<Hold>>,
@@ -83,7 +85,7 @@ impl Guide {
         Self {
             pool,
             vault,
-            destinations: RwLock::default(),
+            shaper: None,
             roads: RwLock::default(),
             stopped: RwLock::default(),
             hold: RwLock::default(),
@@ -91,10 +93,10 @@ impl Guide {
         }
     }
 
-    /// All destinations that have a row, by domain.
+    /// Tells this one of destinations and routes.
     #[must_use]
-    pub fn destinations(&self) -> Arc<HashMap<String, Destination>> {
-        self.destinations.read().clone()
+    pub fn telling(self, shaper: Arc<Shaper>) -> Self {
+        Self { shaper: Some(shaper), ..self }
     }
 
     /// Routes that may be taken.
@@ -137,9 +139,12 @@ impl Guide {
         let stopped = if watched.is_empty() { Vec::new() } else { standing::stopped(&self.pool, &watched).await? };
         *self.stopped.write() = Arc::new(stopped.into_iter().collect());
         let destinations = destination::all(&self.pool).await?;
-        *self.destinations.write() = Arc::new(destinations);
         let roads = usable::all(&self.pool, &self.vault).await?;
-        *self.roads.write() = Arc::new(roads.into_iter().filter_map(Road::new).map(Arc::new).collect());
+        let roads: Arc<Vec<Arc<Road>>> = Arc::new(roads.into_iter().filter_map(Road::new).map(Arc::new).collect());
+        *self.roads.write() = roads.clone();
+        if let Some(shaper) = &self.shaper {
+            shaper.look(destinations, &roads);
+        }
         Ok(())
     }
 

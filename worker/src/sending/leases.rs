@@ -1,7 +1,11 @@
 //! Leases of connections: how many a route or a destination may have over all processes. A sorted set in Redis each, scored with the
 //! time at which the lease ends; Redis' own clock.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use redis::Script;
@@ -10,21 +14,34 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const TTL_MS: u64 = 30_000;
+/// Leases are kept so often.
+const EVERY: Duration = Duration::from_secs(5);
+/// After a flush it takes so long until every process has told of the leases that it holds.
+const SETTLED_MS: u64 = 8_000;
+/// A full set is not asked again by this process for so long.
+const FULL_FOR: Duration = Duration::from_millis(250);
 
-/// Keys: the set. Arguments: limit, milliseconds, wanted ids. Answers how many of the ids, from the first, have a lease now.
+/// Keys: the set, and the time of the last flush. Arguments: limit, milliseconds, the flush that this process knows of or nothing,
+/// milliseconds after which a flush is over, wanted ids. Answers how many of the ids, from the first, have a lease now, and the flush.
 const TAKE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local flush = redis.call('GET', KEYS[2])
+if not flush then
+    flush = string.format('%.0f', now)
+    redis.call('SET', KEYS[2], flush)
+end
+if ARGV[3] ~= '' and ARGV[3] ~= flush and now - tonumber(flush) < tonumber(ARGV[4]) then return {0, ARGV[3]} end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local free = tonumber(ARGV[1]) - redis.call('ZCARD', KEYS[1])
 local granted = 0
-for i = 3, #ARGV do
+for i = 5, #ARGV do
     if granted >= free then break end
     redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[i])
     granted = granted + 1
 end
 redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[2]) * 2)
-return granted";
+return {granted, flush}";
 
 /// Keys: the set. Arguments: milliseconds, ids. Leases that a flush has taken come back: their connections are open.
 const KEEP: &str = r"
@@ -44,6 +61,9 @@ struct Inner {
     keyspace: Keyspace,
     held: Mutex<HashSet<(String, Uuid)>>,
     given_back: Mutex<Vec<(String, Uuid)>>,
+    /// The flush that this process knows of.
+    flush: Mutex<String>,
+    full: Mutex<HashMap<String, Instant>>,
     take: Script,
     keep: Script,
 }
@@ -71,6 +91,8 @@ impl Leases {
             keyspace,
             held: Mutex::default(),
             given_back: Mutex::default(),
+            flush: Mutex::default(),
+            full: Mutex::default(),
             take: Script::new(TAKE),
             keep: Script::new(KEEP),
         };
@@ -85,12 +107,15 @@ impl Leases {
         self.settle().await?;
         let key = self.inner.keyspace.key(&format!("connections:{name}"));
         let ids: Vec<Uuid> = (0..wanted).map(|_| Uuid::new_v4()).collect();
+        let known = self.inner.flush.lock().clone();
         let mut call = self.inner.take.key(&key);
-        call.arg(limit).arg(TTL_MS);
+        call.key(self.inner.keyspace.key("connections-since"));
+        call.arg(limit).arg(TTL_MS).arg(known).arg(SETTLED_MS);
         for id in &ids {
             call.arg(id.to_string());
         }
-        let granted: usize = call.invoke_async(&mut self.inner.keyspace.connection()).await?;
+        let (granted, flush): (usize, String) = call.invoke_async(&mut self.inner.keyspace.connection()).await?;
+        *self.inner.flush.lock() = flush;
         let mut held = self.inner.held.lock();
         Ok(ids
             .into_iter()
@@ -100,6 +125,23 @@ impl Leases {
                 Lease { inner: self.inner.clone(), key: key.clone(), id }
             })
             .collect())
+    }
+
+    /// One lease of `name`, without asking again at once where all are taken.
+    ///
+    /// # Errors
+    /// Redis failed: no connection may be opened.
+    pub async fn take_one(&self, name: &str, limit: u32) -> Result<Option<Lease>, redis::RedisError> {
+        if self.inner.full.lock().get(name).is_some_and(|until| *until > Instant::now()) {
+            return Ok(None);
+        }
+        let lease = self.take(name, limit, 1).await?.pop();
+        let mut full = self.inner.full.lock();
+        match lease {
+            Some(_) => drop(full.remove(name)),
+            None => drop(full.insert(name.to_owned(), Instant::now() + FULL_FOR)),
+        }
+        Ok(lease)
     }
 
     /// Tells Redis what was given back.
@@ -117,7 +159,7 @@ impl Leases {
 
     /// Keeps what is held, every few seconds until `over`. Where it fails the leases end by themselves.
     pub async fn run(self, over: CancellationToken) {
-        let mut ticks = tokio::time::interval(Duration::from_secs(5));
+        let mut ticks = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}

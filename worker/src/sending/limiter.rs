@@ -1,5 +1,5 @@
-//! Tokens: GCRA buckets in Redis, all levels in one call. A process buys a few tokens at a time, worth at most a tenth of a second of
-//! sending, and gives back what it did not use. Without Redis there are no tokens.
+//! Tokens: GCRA buckets in Redis, all levels in one call; hours and days are counted in PostgreSQL. A process buys a few tokens at a time,
+//! worth at most a tenth of a second of sending, and gives back what it did not use. Without Redis there are no tokens.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,15 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::Script;
-use shared::{deliveries::destination::Destination, keyspace::Keyspace};
-use uuid::Uuid;
-
-use super::guide::Road;
+use shared::{
+    PgPool,
+    clock::Clock,
+    deliveries::{
+        quota::{self, Count},
+        shaping::{Level, resolve::Kind},
+    },
+    keyspace::Keyspace,
+};
 
 /// Tokens of a purchase without any limit: Redis is asked all the same, so that its absence is noticed.
 const UNLIMITED: u32 = 200;
@@ -22,20 +27,37 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const AHEAD_US: i64 = 1_000_000;
 /// A purchase is good for so long.
 const GOOD_FOR: Duration = Duration::from_millis(500);
+/// Nobody is sent away for longer: limits are lifted meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A limit is kept with a hundredth to spare, which is what is bought and not yet sent.
+const SPARE: f64 = 1.01;
 
 /// Keys: one bucket a level, each holding its theoretical arrival time in microseconds. Arguments: wanted, then per level the interval of
 /// a token and the burst, both in microseconds. Answers {granted, microseconds to wait, level that refused}. A negative `wanted` gives back.
-/// A bucket that is not there begins with one token and no burst: after a flush nobody knows what was sold just before.
+/// A bucket that is not there begins with one token and no burst, a slow one with none, and is remembered: after a flush nobody knows what
+/// was sold just before.
 const TAKE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wanted = tonumber(ARGV[1])
 local granted, wait, level = wanted, 0, 0
-local tats = {}
+local tats, new = {}, {}
+local function put(i, tat, interval, burst)
+    local keep = math.ceil(math.max(tat - now + burst, 0) / 1000) + 1000
+    if interval >= 1000000 then keep = math.max(keep, 3600000) end
+    redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', keep)
+end
 for i = 1, #KEYS do
     local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
     local kept = redis.call('GET', KEYS[i])
-    local tat = kept and math.max(tonumber(kept), now) or now + burst - interval
+    local tat
+    if kept then
+        tat = math.max(tonumber(kept), now)
+    elseif interval >= 1000000 then
+        tat, new[i] = now + burst, true
+    else
+        tat = now + burst - interval
+    end
     tats[i] = (kept or wanted > 0) and tat
     if wanted > 0 then
         local room = math.floor((now + burst - tat) / interval)
@@ -43,14 +65,9 @@ for i = 1, #KEYS do
         if room < 1 and tat + interval - burst - now > wait then wait, level = tat + interval - burst - now, i end
     end
 end
-if granted ~= 0 then
-    for i = 1, #KEYS do
-        local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
-        if tats[i] then
-            local tat = tats[i] + granted * interval
-            redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil(math.max(tat - now + burst, 0) / 1000) + 1000)
-        end
-    end
+for i = 1, #KEYS do
+    local interval, burst = tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])
+    if tats[i] and (granted ~= 0 or new[i]) then put(i, tats[i] + granted * interval, interval, burst) end
 end
 return {granted, math.ceil(wait), level}";
 
@@ -59,7 +76,7 @@ return {granted, math.ceil(wait), level}";
 pub enum Take {
     /// It may start.
     Granted,
-    /// Not before; whether the destination's own limit says so, or the route's.
+    /// Not before; whether the destination's own limit says so, or one of the sender.
     Refused {
         /// How long.
         wait: Duration,
@@ -68,28 +85,53 @@ pub enum Take {
     },
 }
 
+/// Nobody can say: nothing may start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Closed(String);
+
+impl From<redis::RedisError> for Closed {
+    fn from(error: redis::RedisError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 #[derive(Default)]
 struct Purchase {
     tokens: u32,
     bought: Option<Instant>,
-    levels: Vec<Level>,
+    buckets: Vec<Bucket>,
+    counts: Vec<Count>,
     /// There is nothing to be had before this: Redis need not be asked again for each sender that waits.
     refused: Option<(Instant, bool)>,
 }
 
-#[derive(Clone)]
-struct Level {
+/// One rate of one level.
+#[derive(Clone, Debug)]
+struct Bucket {
     key: String,
     interval_us: i64,
     burst_us: i64,
+    kind: Kind,
 }
 
-/// By route, and by destination where that has a rate.
-type Purchases = HashMap<(Uuid, String), Arc<tokio::sync::Mutex<Purchase>>>;
+/// Where the tokens of a set of levels are bought. Those with the same levels have one purchase.
+pub struct Till {
+    buckets: Vec<Bucket>,
+    /// Levels that count hours or days.
+    counted: Vec<Level>,
+    batch: u32,
+    purchase: Arc<tokio::sync::Mutex<Purchase>>,
+}
 
-/// Tokens by route and destination.
+/// By the names of the levels.
+type Purchases = HashMap<String, Arc<tokio::sync::Mutex<Purchase>>>;
+
+/// Tokens.
 pub struct Limiter {
     keyspace: Keyspace,
+    pool: PgPool,
+    clock: Clock,
     script: Script,
     purchases: Mutex<Purchases>,
 }
@@ -97,20 +139,40 @@ pub struct Limiter {
 impl Limiter {
     /// Without tokens yet.
     #[must_use]
-    pub fn new(keyspace: Keyspace) -> Self {
-        Self { keyspace, script: Script::new(TAKE), purchases: Mutex::default() }
+    pub fn new(keyspace: Keyspace, pool: PgPool, clock: Clock) -> Self {
+        Self { keyspace, pool, clock, script: Script::new(TAKE), purchases: Mutex::default() }
     }
 
-    /// Takes a token of the route and, where the destination has a rate, of the destination.
+    /// The till of these levels.
+    #[must_use]
+    pub fn till(&self, levels: &[Level]) -> Till {
+        let mut buckets = Vec::new();
+        let mut slowest = f64::INFINITY;
+        for level in levels {
+            for (suffix, rate) in [("", level.per_second), (":minute", level.per_minute.map(|rate| rate / 60.0))] {
+                let Some(rate) = rate else { continue };
+                slowest = slowest.min(rate);
+                buckets.push(self.bucket(&format!("{}{suffix}", level.scope), rate, level.kind));
+            }
+        }
+        let counted: Vec<Level> = levels.iter().filter(|level| level.is_counted()).cloned().collect();
+        // A hundredth of what the hour or the day has, so that one process cannot sit on the rest.
+        let least = counted.iter().flat_map(|level| level.per_hour.into_iter().chain(level.per_day)).min();
+        let batch = tokens(slowest).min(least.map_or(UNLIMITED, |most| (most / 100).max(1)));
+        let limiting = levels.iter().filter(|level| level.is_counted() || level.per_second.or(level.per_minute).is_some());
+        // A route without a rate has no level; then all that is unlimited has one purchase.
+        let name = limiting.map(|level| &*level.scope).collect::<Vec<_>>().join("|");
+        let purchase = self.purchases.lock().entry(name).or_default().clone();
+        Till { buckets, counted, batch, purchase }
+    }
+
+    /// Takes a token of every level, or none.
     ///
     /// # Errors
-    /// Redis failed: nothing may start.
-    pub async fn take(&self, road: &Road, destination: Option<&Destination>) -> Result<Take, redis::RedisError> {
-        let limited = destination.filter(|d| d.allowed_rate().is_some());
-        let key = (road.id, limited.map(|d| d.domain.clone()).unwrap_or_default());
-        let purchase = self.purchases.lock().entry(key).or_default().clone();
+    /// Redis, or the database that counts hours and days, failed: nothing may start.
+    pub async fn take(&self, till: &Till) -> Result<Take, Closed> {
         // Whoever comes while a purchase is under way waits for it: one call for all of them.
-        let mut purchase = purchase.lock().await;
+        let mut purchase = till.purchase.lock().await;
         if purchase.tokens > 0 && purchase.bought.is_some_and(|at| at.elapsed() < GOOD_FOR) {
             purchase.tokens -= 1;
             return Ok(Take::Granted);
@@ -120,19 +182,35 @@ impl Limiter {
         }
         purchase.refused = None;
         self.give_back(&mut purchase).await?;
-        let rates = rates(road, limited);
-        let levels: Vec<Level> = rates.iter().filter_map(|(name, rate)| Some(self.level(name, (*rate)?))).collect();
-        let slowest = rates.iter().filter_map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
-        let wanted = tokens(slowest);
-        let (granted, wait_us, refused) = self.call(&levels, i64::from(wanted)).await?;
+        let (granted, wait_us, refused) = self.call(&till.buckets, i64::from(till.batch)).await?;
         if granted < 1 {
-            let by_destination = levels.get(usize::try_from(refused - 1).unwrap_or(0)).is_some_and(|l| l.key.contains(":domain:"));
-            let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).max(SHORTEST_WAIT);
+            let bucket = till.buckets.get(usize::try_from(refused - 1).unwrap_or(0));
+            let by_destination = bucket.is_some_and(|bucket| bucket.kind == Kind::Destination);
+            let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).clamp(SHORTEST_WAIT, LONGEST_WAIT);
             purchase.refused = Some((Instant::now() + wait.min(GOOD_FOR), by_destination));
             return Ok(Take::Refused { wait, by_destination });
         }
+        let mut tokens = u32::try_from(granted).unwrap_or(1);
+        let mut counts = Vec::new();
+        if !till.counted.is_empty() {
+            counts = quota::counts(&till.counted, self.clock.now());
+            let bought = quota::buy(&self.pool, &counts, tokens).await;
+            let kept = bought.as_ref().map_or(0, |(bought, _)| *bought);
+            if kept < tokens && !till.buckets.is_empty() {
+                self.call(&till.buckets, -i64::from(tokens - kept)).await?;
+            }
+            if let (0, full) = bought.map_err(|error| Closed(error.to_string()))? {
+                let wait = full.as_ref().and_then(|count| (count.ends_at() - self.clock.now()).to_std().ok());
+                let wait = wait.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                let level = full.and_then(|count| till.counted.iter().find(|level| *level.scope == *count.scope));
+                let by_destination = level.is_some_and(|level| level.kind == Kind::Destination);
+                purchase.refused = Some((Instant::now() + wait.min(GOOD_FOR), by_destination));
+                return Ok(Take::Refused { wait, by_destination });
+            }
+            tokens = kept;
+        }
         *purchase =
-            Purchase { tokens: u32::try_from(granted).unwrap_or(1) - 1, bought: Some(Instant::now()), levels, refused: None };
+            Purchase { tokens: tokens - 1, bought: Some(Instant::now()), buckets: till.buckets.clone(), counts, refused: None };
         Ok(Take::Granted)
     }
 
@@ -140,75 +218,76 @@ impl Limiter {
     /// until the rate has caught up.
     ///
     /// # Errors
-    /// Redis failed: nothing may start.
-    pub async fn take_urgent(&self, road: &Road, destination: Option<&Destination>) -> Result<Take, redis::RedisError> {
-        let rates = rates(road, destination.filter(|d| d.allowed_rate().is_some()));
-        let levels: Vec<Level> = rates
-            .iter()
-            .filter_map(|(name, rate)| {
-                let level = self.level(name, (*rate)?);
-                Some(Level { burst_us: level.burst_us + AHEAD_US, ..level })
-            })
-            .collect();
-        if levels.is_empty() {
-            return Ok(Take::Granted);
+    /// Redis, or the database that counts hours and days, failed: nothing may start.
+    pub async fn take_urgent(&self, till: &Till) -> Result<Take, Closed> {
+        if !till.buckets.is_empty() {
+            let ahead: Vec<Bucket> =
+                till.buckets.iter().map(|bucket| Bucket { burst_us: bucket.burst_us + AHEAD_US, ..bucket.clone() }).collect();
+            let (granted, wait_us, refused) = self.call(&ahead, 1).await?;
+            if granted < 1 {
+                let bucket = ahead.get(usize::try_from(refused - 1).unwrap_or(0));
+                let by_destination = bucket.is_some_and(|bucket| bucket.kind == Kind::Destination);
+                let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                return Ok(Take::Refused { wait, by_destination });
+            }
         }
-        let (granted, wait_us, refused) = self.call(&levels, 1).await?;
-        if granted > 0 {
-            return Ok(Take::Granted);
+        if !till.counted.is_empty() {
+            let counts = quota::counts(&till.counted, self.clock.now());
+            let (bought, full) = quota::buy(&self.pool, &counts, 1).await.map_err(|error| Closed(error.to_string()))?;
+            if bought < 1 {
+                let wait = full.and_then(|count| (count.ends_at() - self.clock.now()).to_std().ok());
+                let wait = wait.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                return Ok(Take::Refused { wait, by_destination: true });
+            }
         }
-        let by_destination = levels.get(usize::try_from(refused - 1).unwrap_or(0)).is_some_and(|l| l.key.contains(":domain:"));
-        let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).max(SHORTEST_WAIT);
-        Ok(Take::Refused { wait, by_destination })
+        Ok(Take::Granted)
     }
 
-    /// Gives back what was bought and not used, and forgets buckets that nobody asks for. Once a second.
+    /// Gives back what was bought and not used, and forgets purchases that nobody makes. Once a second.
     pub async fn tidy(&self) {
         let purchases: Vec<_> = self.purchases.lock().iter().map(|(key, purchase)| (key.clone(), purchase.clone())).collect();
         for (key, purchase) in purchases {
-            let Ok(mut purchase) = purchase.try_lock() else { continue };
-            if purchase.bought.is_none_or(|at| at.elapsed() >= GOOD_FOR) {
-                if self.give_back(&mut purchase).await.is_err() {
-                    return;
-                }
-                drop(purchase);
-                self.purchases.lock().remove_entry(&key);
+            if let Ok(mut purchase) = purchase.try_lock()
+                && purchase.bought.is_none_or(|at| at.elapsed() >= GOOD_FOR)
+                && self.give_back(&mut purchase).await.is_err()
+            {
+                return;
+            }
+            // The map's and this one: no till has it. Nobody makes one meanwhile, since that takes the map.
+            let mut purchases = self.purchases.lock();
+            if Arc::strong_count(&purchase) == 2 && purchase.try_lock().is_ok_and(|purchase| purchase.tokens == 0) {
+                purchases.remove(&key);
             }
         }
     }
 
-    async fn give_back(&self, purchase: &mut Purchase) -> Result<(), redis::RedisError> {
+    async fn give_back(&self, purchase: &mut Purchase) -> Result<(), Closed> {
         let unused = std::mem::take(&mut purchase.tokens);
-        let levels = std::mem::take(&mut purchase.levels);
-        if unused > 0 && !levels.is_empty() {
-            self.call(&levels, -i64::from(unused)).await?;
+        let (buckets, counts) = (std::mem::take(&mut purchase.buckets), std::mem::take(&mut purchase.counts));
+        if unused > 0 && !counts.is_empty() {
+            quota::give_back(&self.pool, &counts, unused).await.map_err(|error| Closed(error.to_string()))?;
+        }
+        if unused > 0 && !buckets.is_empty() {
+            self.call(&buckets, -i64::from(unused)).await?;
         }
         Ok(())
     }
 
-    fn level(&self, name: &str, rate: f64) -> Level {
-        #[expect(clippy::cast_possible_truncation, reason = "a rate is above 1e-3 a second: an interval fits")]
-        let interval_us = (1_000_000.0 / rate.max(0.001)).max(1.0) as i64;
+    fn bucket(&self, name: &str, rate: f64, kind: Kind) -> Bucket {
+        #[expect(clippy::cast_possible_truncation, reason = "a rate is above 1e-5 a second: an interval fits")]
+        let interval_us = (1_000_000.0 * SPARE / rate.max(0.000_01)).max(1.0) as i64;
         // A fifth of a second of sending, and one token at least.
-        Level { key: self.keyspace.key(&format!("rate:{name}")), interval_us, burst_us: interval_us.max(200_000) }
+        Bucket { key: self.keyspace.key(&format!("rate:{name}")), interval_us, burst_us: interval_us.max(200_000), kind }
     }
 
-    async fn call(&self, levels: &[Level], wanted: i64) -> Result<(i64, i64, i64), redis::RedisError> {
+    async fn call(&self, buckets: &[Bucket], wanted: i64) -> Result<(i64, i64, i64), redis::RedisError> {
         let mut call = self.script.prepare_invoke();
         call.arg(wanted);
-        for level in levels {
-            call.key(&level.key).arg(level.interval_us).arg(level.burst_us);
+        for bucket in buckets {
+            call.key(&bucket.key).arg(bucket.interval_us).arg(bucket.burst_us);
         }
         call.invoke_async(&mut self.keyspace.connection()).await
     }
-}
-
-/// The levels by name, with their rates.
-fn rates(road: &Road, limited: Option<&Destination>) -> [(String, Option<f64>); 2] {
-    [
-        (format!("route:{}", road.id), road.rate_per_second),
-        (limited.map_or_else(String::new, |d| format!("domain:{}", d.domain)), limited.and_then(Destination::allowed_rate)),
-    ]
 }
 
 fn tokens(rate: f64) -> u32 {

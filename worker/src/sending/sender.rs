@@ -12,6 +12,7 @@ use shared::{
     deliveries::{
         chunk::Recipient,
         ledger::{Admission, Admitted, Outcome, State},
+        shaping::Shape,
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -25,6 +26,7 @@ use super::{
     guide::Road,
     health::Health,
     limiter::Take,
+    shaper::Shaped,
     turn::{FailOver, Halt, Next, SHORT_WAIT, Turn},
     verdict::{Judgement, judge},
     wires::Wire,
@@ -42,6 +44,8 @@ struct Ahead {
     attempt_id: i64,
     /// The route whose token it has.
     route_id: Uuid,
+    /// What holds for it on that route.
+    shaped: Arc<Shaped>,
     answer: oneshot::Receiver<Option<Admitted>>,
     permit: OwnedSemaphorePermit,
 }
@@ -57,8 +61,8 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     loop {
         while more {
             let Ok(permit) = window.clone().try_acquire_owned() else { break };
-            match turn.next(&wire.road).await {
-                Next::Recipient(recipient) => ahead.push_back(ask(turn, &wire, recipient, permit)),
+            match turn.next(&mut wire).await {
+                Next::Recipient(recipient, shaped) => ahead.push_back(ask(turn, &wire, recipient, shaped, permit)),
                 Next::Nobody => more = false,
             }
         }
@@ -82,8 +86,8 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
             count(&wire, "suppressed");
             continue;
         }
-        let Ahead { recipient, attempt_id, route_id, permit, .. } = next;
-        let attempt = Attempt { turn, recipient, attempt_id, paid: route_id, admitted, permit };
+        let Ahead { recipient, attempt_id, route_id, shaped, permit, .. } = next;
+        let attempt = Attempt { turn, recipient, attempt_id, paid: route_id, shaped, admitted, permit };
         more &= attempt.carry(&mut wire, &mut letter).await;
     }
     // Acquiring the whole window means that every outcome is committed.
@@ -96,7 +100,7 @@ async fn begin(turn: &Turn<'_>, wire: &mut Wire) -> bool {
     let mut tried = Vec::new();
     loop {
         let opened = tokio::select! {
-            opened = turn.post.wires.open(wire) => opened.map(|_| ()),
+            opened = turn.post.wires.open(wire, None) => opened.map(|_| ()),
             () = turn.post.abandon.cancelled() => return false,
         };
         let Err(error) = opened else { return true };
@@ -115,7 +119,7 @@ async fn wait_for_room(window: &Arc<Semaphore>) {
     let _ = window.acquire().await;
 }
 
-fn ask(turn: &Turn<'_>, wire: &Wire, recipient: Recipient, permit: OwnedSemaphorePermit) -> Ahead {
+fn ask(turn: &Turn<'_>, wire: &Wire, recipient: Recipient, shaped: Arc<Shaped>, permit: OwnedSemaphorePermit) -> Ahead {
     let attempt_id: i64 = rand::random();
     let answer = turn.post.ledger.admit(Admission {
         campaign_id: turn.chunk.campaign_id,
@@ -127,7 +131,7 @@ fn ask(turn: &Turn<'_>, wire: &Wire, recipient: Recipient, permit: OwnedSemaphor
         domain: recipient.domain.clone(),
         route_id: wire.road.id,
     });
-    Ahead { recipient, attempt_id, route_id: wire.road.id, answer, permit }
+    Ahead { recipient, attempt_id, route_id: wire.road.id, shaped, answer, permit }
 }
 
 /// The attempt was never started: the recipient comes round again at once, and it does not count.
@@ -157,6 +161,8 @@ struct Attempt<'a, 'b> {
     attempt_id: i64,
     /// The route whose token it has.
     paid: Uuid,
+    /// What holds for it on that route.
+    shaped: Arc<Shaped>,
     admitted: Admitted,
     permit: OwnedSemaphorePermit,
 }
@@ -187,7 +193,7 @@ impl Attempt<'_, '_> {
                 tracing::Span::none()
             };
             let opened = tokio::select! {
-                opened = stages::of(Stage::Smtp, self.turn.post.wires.open(wire)) => opened,
+                opened = stages::of(Stage::Smtp, self.turn.post.wires.open(wire, Some(&self.shaped.shape))) => opened,
                 () = self.turn.post.abandon.cancelled() => break,
             };
             let session = match opened {
@@ -220,13 +226,15 @@ impl Attempt<'_, '_> {
                 return false;
             };
             metrics::histogram!("smtp_send_seconds", "route" => wire.road.name.clone()).record(begun.elapsed().as_secs_f64());
-            let retry = &self.turn.context.settings.sending.retry;
-            let judgement = judge(&sent, self.admitted.attempts, self.admitted.age_seconds, retry, rand::random());
+            let shape = &self.shaped.shape;
+            let judgement = judge(&sent, self.admitted.attempts, self.admitted.age_seconds, &shape.retry, rand::random());
+            let judgement = if shape.bounces { judgement.hardened() } else { judgement };
             if judgement.again {
                 // A kept connection that was closed since: then the message goes at once over a fresh one, and counts once.
                 stale += 1;
                 if stale < STALE { continue } else { break }
             }
+            wire.count(&self.shaped.shape);
             note(&self.turn.post.health, &wire.road, &sent, &judgement);
             // The relay does not have it, and says so or broke off before the dot: another one may take it now.
             if judgement.route_fault && self.turn.fail_over(wire, &mut tried).await == FailOver::Diverted {
@@ -246,8 +254,9 @@ impl Attempt<'_, '_> {
     /// Takes a token of the wire's route if the message has that of another one. Answers how long to wait where there is none soon.
     async fn pay(&mut self, wire: &Wire) -> Option<Duration> {
         while self.paid != wire.road.id {
-            match self.turn.post.limiter.take(&wire.road, None).await {
-                Ok(Take::Granted) => self.paid = wire.road.id,
+            let shaped = self.turn.shaped(&wire.road, &self.recipient.domain);
+            match self.turn.post.shaper.limiter.take(&shaped.till).await {
+                Ok(Take::Granted) => (self.paid, self.shaped) = (wire.road.id, shaped),
                 Ok(Take::Refused { wait, .. }) if wait <= SHORT_WAIT => tokio::time::sleep(wait).await,
                 Ok(Take::Refused { wait, .. }) => return Some(wait),
                 Err(error) => {
@@ -281,7 +290,7 @@ impl Attempt<'_, '_> {
         if judgement.route_fault && judgement.smtp_code.is_some() {
             self.turn.halt(Halt::Route(judgement.response.clone().unwrap_or_default()));
         }
-        teach(&self.turn.post.feedback, &self.recipient.domain, &judgement);
+        teach(&self.turn.post.feedback, &self.shaped.shape, &self.recipient.domain, &judgement);
         let outcome = Outcome {
             smtp_code: judgement.smtp_code,
             enhanced_code: judgement.enhanced_code,
@@ -314,9 +323,12 @@ pub fn note(health: &Health, road: &Road, sent: &Sent, judgement: &Judgement) {
 }
 
 /// What the answer says of the recipient's destination.
-pub fn teach(feedback: &Feedback, domain: &str, judgement: &Judgement) {
+pub fn teach(feedback: &Feedback, shape: &Shape, domain: &str, judgement: &Judgement) {
     let Some(verdict) = judgement.verdict.filter(|_| !judgement.route_fault) else { return };
-    feedback.note(domain, |window| {
+    if judgement.state != State::Accepted {
+        feedback.hear(shape, domain, judgement);
+    }
+    feedback.note(shape, domain, |window| {
         match judgement.state {
             State::Accepted => window.accepted += 1,
             _ if verdict.throttles => window.throttled += 1,

@@ -2,9 +2,12 @@
 //! Whatever ends it, nobody is left between: who was not started waits, and every attempt has its outcome before the turn is over.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,8 +17,8 @@ use shared::{
     campaigns::standing::Standing,
     deliveries::{
         chunk::{Chunk, Recipient},
-        destination::Destination,
         ledger::Postponed,
+        shaping::Shape,
     },
     telemetry::traces,
 };
@@ -27,6 +30,7 @@ use super::{
     guide::{Road, Watch},
     limiter::Take,
     sender,
+    shaper::Shaped,
     wires::Wire,
 };
 use crate::run::{Context, Failure, Stop};
@@ -35,6 +39,12 @@ use crate::run::{Context, Failure, Stop};
 pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// What is admitted may still start for so long after the turn's time.
 const OVERDUE: Duration = Duration::from_secs(1);
+/// In a mixed chunk who must wait is postponed by so long at most: limits are lifted meanwhile.
+const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(900);
+/// A chunk of a destination that is held looks again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// When a destination's connections are all taken by others.
+const NO_SEAT: Duration = Duration::from_secs(2);
 /// Routes that a message tries in a row before it is deferred.
 const MOST_FAILOVERS: usize = 3;
 
@@ -91,7 +101,11 @@ pub struct Turn<'a> {
     /// Whether each message has a span of its own: only in a trace that is sent, since there are thousands a second.
     pub traced: bool,
     queue: Mutex<VecDeque<Recipient>>,
-    postponed: Mutex<Vec<(Postponed, Duration)>>,
+    /// Who waits for a wire of this turn that may carry to the destination.
+    aside: Mutex<Vec<(Arc<Shaped>, Recipient)>>,
+    postponed: Mutex<Vec<Postponed>>,
+    /// How many were postponed by destination: the later ones come later.
+    lines: Mutex<HashMap<Arc<str>, u32>>,
     halt: Mutex<Option<Halt>>,
     deadline: Instant,
     done: AtomicI64,
@@ -101,7 +115,7 @@ pub struct Turn<'a> {
 /// What the next recipient of the chunk is.
 pub enum Next {
     /// This one, and it has its token.
-    Recipient(Recipient),
+    Recipient(Recipient, Arc<Shaped>),
     /// None: the chunk is done, or the turn is halted.
     Nobody,
 }
@@ -122,7 +136,9 @@ impl<'a> Turn<'a> {
             standing,
             composer,
             traced: traces::is_sampled(),
+            aside: Mutex::default(),
             postponed: Mutex::default(),
+            lines: Mutex::default(),
             halt: Mutex::new(None),
             done: AtomicI64::new(i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0)),
             queue: Mutex::new(recipients.into()),
@@ -198,26 +214,61 @@ impl<'a> Turn<'a> {
         if roads.is_empty() { FailOver::Nowhere } else { FailOver::Full }
     }
 
-    /// The next recipient with a token of this route, or nobody.
-    pub async fn next(&self, road: &Road) -> Next {
+    /// What holds for a message to this domain over this route.
+    #[must_use]
+    pub fn shaped(&self, road: &Road, domain: &str) -> Arc<Shaped> {
+        self.post.shaper.of(road, self.standing.workspace_id, domain)
+    }
+
+    /// The next recipient that this wire may carry, with its token, or nobody.
+    pub async fn next(&self, wire: &mut Wire) -> Next {
         loop {
             if self.halted().is_some() {
                 return Next::Nobody;
             }
-            let Some(recipient) = self.queue.lock().pop_front() else { return Next::Nobody };
-            let destinations = self.post.guide.destinations();
-            let destination = destinations.get(&recipient.domain);
-            if let Some(wait) = self.held(destination) {
-                self.postpone(recipient, wait);
-                continue;
+            let (recipient, shaped) = match self.seated(wire) {
+                Some(found) => found,
+                None => {
+                    let Some(recipient) = self.queue.lock().pop_front() else { return Next::Nobody };
+                    let shaped = self.shaped(&wire.road, &recipient.domain);
+                    (recipient, shaped)
+                }
+            };
+            let shape = &shaped.shape;
+            if let Some(wait) = self.held(shape) {
+                if self.is_mixed() {
+                    self.postpone(recipient, shape, wait);
+                    continue;
+                }
+                self.queue.lock().push_front(recipient);
+                self.halt(Halt::Throttled(wait.min(LOOK_AGAIN)));
+                return Next::Nobody;
             }
-            match self.post.limiter.take(road, destination).await {
-                Ok(Take::Granted) => return Next::Recipient(recipient),
-                Ok(Take::Refused { wait, by_destination: true }) if self.is_mixed() => self.postpone(recipient, wait),
+            if shape.limits_connections() {
+                match self.post.wires.seat(wire, shape).await {
+                    Ok(true) => {}
+                    Ok(false) if self.is_mixed() => {
+                        self.aside.lock().push((shaped, recipient));
+                        continue;
+                    }
+                    Ok(false) => {
+                        self.queue.lock().push_front(recipient);
+                        return Next::Nobody;
+                    }
+                    Err(error) => {
+                        self.queue.lock().push_front(recipient);
+                        self.halt(Halt::Redis(error.to_string()));
+                        return Next::Nobody;
+                    }
+                }
+            }
+            match self.post.shaper.limiter.take(&shaped.till).await {
+                Ok(Take::Granted) => return Next::Recipient(recipient, shaped),
+                Ok(Take::Refused { wait, by_destination: true }) if self.is_mixed() => self.postpone(recipient, shape, wait),
                 Ok(Take::Refused { wait, .. }) => {
                     self.queue.lock().push_front(recipient);
                     if wait > SHORT_WAIT {
-                        self.halt(Halt::Throttled(wait));
+                        self.halt(Halt::Throttled(wait.min(LOOK_AGAIN)));
                         return Next::Nobody;
                     }
                     tokio::time::sleep(wait).await;
@@ -231,22 +282,44 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// In a mixed chunk: a destination that needs a chunk of its own, and when.
-    fn held(&self, destination: Option<&Destination>) -> Option<Duration> {
-        let destination = destination.filter(|_| self.is_mixed())?;
-        if destination.held {
-            return Some(Duration::from_secs(1));
+    /// Somebody who was put aside and whom this wire may carry.
+    fn seated(&self, wire: &Wire) -> Option<(Recipient, Arc<Shaped>)> {
+        if !self.is_mixed() || !wire.has_seats() {
+            return None;
         }
-        destination.max_connections.map(|_| Duration::ZERO)
+        let mut aside = self.aside.lock();
+        let fits = |shape: &Shape| {
+            shape.levels.iter().filter(|level| level.connections.is_some()).all(|level| wire.has_seat(&level.scope))
+        };
+        let index = aside.iter().position(|(shaped, _)| fits(&shaped.shape))?;
+        let (shaped, recipient) = aside.swap_remove(index);
+        Some((recipient, shaped))
+    }
+
+    /// How long its destination is held, if it is.
+    fn held(&self, shape: &Shape) -> Option<Duration> {
+        let until = shape.held_until?;
+        let wait = (until - self.context.clock.now()).to_std().unwrap_or_default();
+        Some(wait.max(Duration::from_secs(1)))
     }
 
     fn is_mixed(&self) -> bool {
         self.chunk.destination.is_empty()
     }
 
-    fn postpone(&self, recipient: Recipient, wait: Duration) {
-        let postponed = Postponed { contact_id: recipient.contact_id, recipient: recipient.email, domain: recipient.domain };
-        self.postponed.lock().push((postponed, wait));
+    /// Not now: those of one destination come round one after the other, as fast as it takes them.
+    fn postpone(&self, recipient: Recipient, shape: &Shape, wait: Duration) {
+        let place = {
+            let mut lines = self.lines.lock();
+            let place = lines.entry(shape.unit.clone()).or_default();
+            *place += 1;
+            *place - 1
+        };
+        let apart = shape.allowed_per_second().map_or(0.0, |rate| f64::from(place) / rate);
+        let wait = (wait + Duration::from_secs_f64(apart.min(LONGEST_POSTPONEMENT.as_secs_f64()))).min(LONGEST_POSTPONEMENT);
+        let until = self.context.clock.now() + wait;
+        let postponed = Postponed { contact_id: recipient.contact_id, recipient: recipient.email, domain: recipient.domain, until };
+        self.postponed.lock().push(postponed);
     }
 
     /// Puts a recipient back that was not admitted.
@@ -254,11 +327,12 @@ impl<'a> Turn<'a> {
         self.queue.lock().push_front(recipient);
     }
 
-    /// Recipients whose turn comes later, with the longest of their waits.
-    pub fn postponed(&self) -> (Vec<Postponed>, Duration) {
-        let postponed = std::mem::take(&mut *self.postponed.lock());
-        let longest = postponed.iter().map(|(_, wait)| *wait).max().unwrap_or_default();
-        (postponed.into_iter().map(|(recipient, _)| recipient).collect(), longest)
+    /// Recipients whose turn comes later.
+    pub fn postponed(&self) -> Vec<Postponed> {
+        for (shaped, recipient) in std::mem::take(&mut *self.aside.lock()) {
+            self.postpone(recipient, &shaped.shape, NO_SEAT);
+        }
+        std::mem::take(&mut *self.postponed.lock())
     }
 
     /// Recipients that were not started.

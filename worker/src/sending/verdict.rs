@@ -39,6 +39,25 @@ pub struct Judgement {
     pub again: bool,
 }
 
+impl Judgement {
+    /// The server's whole answer on one line.
+    #[must_use]
+    pub fn reply(&self) -> String {
+        let code = self.smtp_code.map(|code| code.to_string());
+        let parts = [code.as_deref(), self.enhanced_code.as_deref(), self.response.as_deref()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Of what a server defers nothing comes round: an adaptive rule says so.
+    #[must_use]
+    pub fn hardened(self) -> Self {
+        if self.state != State::Deferred || self.route_fault || self.again || self.smtp_code.is_none() {
+            return self;
+        }
+        Self { state: State::Failed, delay_seconds: 0.0, reason: Some("shaping"), ..self }
+    }
+}
+
 /// Judges what became of an attempt. `attempts` counts it, `age_seconds` since the first one; `roll` between 0 and 1 is the jitter.
 #[must_use]
 pub fn judge(sent: &Sent, attempts: i16, age_seconds: f64, retry: &Retry, roll: f64) -> Judgement {

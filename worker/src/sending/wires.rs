@@ -8,7 +8,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use shared::settings::{Settings, Timeouts};
+use shared::{
+    deliveries::shaping::Shape,
+    settings::{Settings, Timeouts},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -51,13 +54,22 @@ struct Kept {
     open: Open,
     lease: Lease,
     place: OwnedSemaphorePermit,
+    shares: Vec<Share>,
+}
+
+/// What a connection is to a destination: one of those that carry its mail, while it has a lease.
+struct Share {
+    scope: Arc<str>,
+    lease: Option<Lease>,
+    /// Sent over this connection.
+    messages: u32,
 }
 
 impl Kept {
     fn close(self) {
         tokio::spawn(async move {
             self.session.quit().await;
-            drop((self.open, self.lease, self.place));
+            drop((self.open, self.lease, self.place, self.shares));
         });
     }
 }
@@ -89,9 +101,56 @@ pub struct Wire {
     place: OwnedSemaphorePermit,
     /// Of a message: its place is one that campaigns do not get.
     urgent: bool,
+    shares: Vec<Share>,
 }
 
-type Part = (Option<(Session, Open)>, Lease);
+impl Wire {
+    /// Gives up the leases of destinations, but those of this shape.
+    pub fn leave_seats(&mut self, but: Option<&Shape>) {
+        for share in &mut self.shares {
+            if !but.is_some_and(|shape| shape.levels.iter().any(|level| level.connections.is_some() && level.scope == share.scope))
+            {
+                share.lease = None;
+            }
+        }
+    }
+
+    /// Whether it may carry mail of this destination's level.
+    #[must_use]
+    pub fn has_seat(&self, scope: &str) -> bool {
+        self.shares.iter().any(|share| &*share.scope == scope && share.lease.is_some())
+    }
+
+    /// Whether it may carry mail of any limited destination.
+    #[must_use]
+    pub fn has_seats(&self) -> bool {
+        self.shares.iter().any(|share| share.lease.is_some())
+    }
+
+    fn share(&mut self, scope: &Arc<str>) -> &mut Share {
+        let found = self.shares.iter().position(|share| share.scope == *scope);
+        let index = found.unwrap_or_else(|| {
+            self.shares.push(Share { scope: scope.clone(), lease: None, messages: 0 });
+            self.shares.len() - 1
+        });
+        &mut self.shares[index]
+    }
+
+    /// Counts a message where the destination limits those of a connection.
+    pub fn count(&mut self, shape: &Shape) {
+        if shape.messages_per_connection.is_some() {
+            self.share(&shape.unit).messages += 1;
+        }
+    }
+
+    /// Whether the destination has had all that it takes over one connection.
+    fn is_used_up(&self, shape: &Shape) -> bool {
+        let Some(limit) = shape.messages_per_connection else { return false };
+        self.shares.iter().any(|share| share.scope == shape.unit && share.messages >= limit)
+    }
+}
+
+type Part = (Option<(Session, Open)>, Lease, Vec<Share>);
 
 impl Wires {
     /// None yet.
@@ -127,8 +186,8 @@ impl Wires {
         let mut parts: Vec<(Part, OwnedSemaphorePermit)> = Vec::with_capacity(wanted);
         while parts.len() < wanted {
             let Some(kept) = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop) else { break };
-            let (_, Kept { session, open, lease, place }) = kept;
-            parts.push(((Some((session, open)), lease), place));
+            let (_, Kept { session, open, lease, place, shares }) = kept;
+            parts.push(((Some((session, open)), lease, shares), place));
         }
         let mut places = Vec::new();
         while parts.len() + places.len() < wanted {
@@ -142,15 +201,16 @@ impl Wires {
         }
         if !places.is_empty() {
             let leases = self.leases.take(&key(road), self.left_to_campaigns(road), places.len()).await?;
-            parts.extend(leases.into_iter().zip(places).map(|(lease, place)| ((None, lease), place)));
+            parts.extend(leases.into_iter().zip(places).map(|(lease, place)| ((None, lease, Vec::new()), place)));
         }
-        let wires = parts.into_iter().map(|((session, lease), place)| Wire {
+        let wires = parts.into_iter().map(|((session, lease, shares), place)| Wire {
             road: road.clone(),
             window: Arc::new(Semaphore::new(self.look_ahead)),
             session,
             lease,
             place,
             urgent: false,
+            shares,
         });
         Ok(wires.collect())
     }
@@ -169,16 +229,16 @@ impl Wires {
             && let Some(lease) = self.leases.take(&key(road), road.max_connections, 1).await?.pop()
         {
             let window = Arc::new(Semaphore::new(self.look_ahead));
-            return Ok(Some(Wire { road: road.clone(), window, session: None, lease, place, urgent: true }));
+            return Ok(Some(Wire { road: road.clone(), window, session: None, lease, place, urgent: true, shares: Vec::new() }));
         }
         let idle = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop);
         Ok(idle.map(|(_, kept)| self.wire(road, kept, false)))
     }
 
     fn wire(&self, road: &Arc<Road>, kept: Kept, urgent: bool) -> Wire {
-        let Kept { session, open, lease, place } = kept;
+        let Kept { session, open, lease, place, shares } = kept;
         let window = Arc::new(Semaphore::new(self.look_ahead));
-        Wire { road: road.clone(), window, session: Some((session, open)), lease, place, urgent }
+        Wire { road: road.clone(), window, session: Some((session, open)), lease, place, urgent, shares }
     }
 
     /// Connections of a route that campaigns may have, over all processes.
@@ -202,6 +262,7 @@ impl Wires {
         wire.session = session;
         wire.lease = lease;
         wire.road = road.clone();
+        wire.shares.iter_mut().for_each(|share| share.messages = 0);
         metrics::counter!("route_failovers_total", "route" => road.name.clone()).increment(1);
         Ok(true)
     }
@@ -224,13 +285,30 @@ impl Wires {
         Ok(encrypted)
     }
 
-    /// Opens the wire's session unless it has one that can take another message.
+    /// Lets the wire carry mail of this shape, if its destination has connections left. False: all are taken.
+    ///
+    /// # Errors
+    /// Redis failed: no connection may be opened.
+    pub async fn seat(&self, wire: &mut Wire, shape: &Shape) -> Result<bool, redis::RedisError> {
+        for level in &shape.levels {
+            let Some(limit) = level.connections else { continue };
+            if wire.has_seat(&level.scope) {
+                continue;
+            }
+            let Some(lease) = self.leases.take_one(&level.scope, limit).await? else { return Ok(false) };
+            wire.share(&level.scope).lease = Some(lease);
+        }
+        Ok(true)
+    }
+
+    /// Opens the wire's session unless it has one that can take another message, of this shape if one is given.
     ///
     /// # Errors
     /// The relay refused or cannot be reached; counts against the route.
-    pub async fn open<'a>(&self, wire: &'a mut Wire) -> Result<&'a mut Session, OpenError> {
+    pub async fn open<'a>(&self, wire: &'a mut Wire, shape: Option<&Shape>) -> Result<&'a mut Session, OpenError> {
+        let used_up = shape.is_some_and(|shape| wire.is_used_up(shape));
         let kept = match wire.session.take() {
-            Some((session, _)) if session.is_usable() && session.messages() >= self.messages_per_connection => {
+            Some((session, _)) if session.is_usable() && (used_up || session.messages() >= self.messages_per_connection) => {
                 tokio::spawn(session.quit());
                 None
             }
@@ -240,6 +318,7 @@ impl Wires {
         let (session, open) = match kept {
             Some(kept) => kept,
             None => {
+                wire.shares.iter_mut().for_each(|share| share.messages = 0);
                 let cut = self.health.cut(wire.road.id);
                 let relay = self.relay(&wire.road, wire.urgent);
                 let opened = tokio::select! {
@@ -261,9 +340,9 @@ impl Wires {
 
     /// Puts a wire back. Its window must be empty by then.
     pub fn put_back(&self, wire: Wire) {
-        let Wire { road, session, lease, place, urgent, .. } = wire;
+        let Wire { road, session, lease, place, urgent, shares, .. } = wire;
         let Some((session, open)) = session.filter(|(session, _)| session.is_usable()) else { return };
-        let kept = Kept { session, open, lease, place };
+        let kept = Kept { session, open, lease, place, shares };
         if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) {
             kept.close();
         } else {
@@ -314,10 +393,10 @@ fn evict(waiting: &Mutex<Waiting>, but: Uuid) -> Option<OwnedSemaphorePermit> {
     let mut waiting = waiting.lock();
     let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
     let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
-    let (_, Kept { session, open, lease, place }) = waiting.get_mut(&id)?.remove(0);
+    let (_, Kept { session, open, lease, place, shares }) = waiting.get_mut(&id)?.remove(0);
     tokio::spawn(async move {
         session.quit().await;
-        drop((open, lease));
+        drop((open, lease, shares));
     });
     Some(place)
 }

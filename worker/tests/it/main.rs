@@ -13,6 +13,7 @@ mod routes;
 mod sending;
 mod sending_domains;
 mod session;
+mod shaping;
 mod signatures;
 mod signing;
 mod source_to_sink;

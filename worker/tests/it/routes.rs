@@ -6,14 +6,13 @@ use std::{
 };
 
 use mochila_bench::sink::{Options, Sink};
-use mochila_worker::{
-    clients::smtp::TlsMode,
-    sending::{
-        guide::Road,
-        limiter::{Limiter, Take},
-    },
+use mochila_worker::sending::limiter::{Limiter, Take};
+use shared::{
+    deliveries::shaping::{Level, resolve::Kind},
+    keyspace::Keyspace,
+    queue::lane::Lane,
+    routes::payload::CheckRoute,
 };
-use shared::{keyspace::Keyspace, queue::lane::Lane, routes::payload::CheckRoute};
 use uuid::Uuid;
 
 use crate::{
@@ -232,25 +231,24 @@ async fn idle_connections_to_one_route_make_room_for_another_and_never_exceed_th
 async fn a_flushed_redis_sells_no_burst_again() {
     let house = House::new().await;
     let keyspace = Keyspace::new(&house.stage.settings.redis).expect("an address");
-    let road = Road {
-        id: Uuid::now_v7(),
-        name: "relay".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port: 25,
-        tls: TlsMode::None,
-        username: None,
-        password: None,
-        max_connections: 10,
-        rate_per_second: Some(100.0),
-        weight: 1,
+    let level = Level {
+        scope: "route:relay".into(),
+        kind: Kind::Own,
+        connections: None,
+        per_second: Some(100.0),
+        per_minute: None,
+        per_hour: None,
+        per_day: None,
     };
     // As two processes.
-    let limiters = [Limiter::new(keyspace.clone()), Limiter::new(keyspace)];
+    let limiter = || Limiter::new(keyspace.clone(), house.stage.pool.clone(), house.stage.clock.clone());
+    let limiters = [limiter(), limiter()];
+    let tills = limiters.each_ref().map(|limiter| limiter.till(std::slice::from_ref(&level)));
     let begun = Instant::now();
     let mut sold = 0_u32;
     for _ in 0..30 {
-        for limiter in &limiters {
-            while limiter.take(&road, None).await.expect("Redis answers") == Take::Granted {
+        for (limiter, till) in limiters.iter().zip(&tills) {
+            while limiter.take(till).await.expect("Redis answers") == Take::Granted {
                 sold += 1;
             }
         }

@@ -34,7 +34,7 @@ impl Run for SendTest {
                 .write(&mut letter, nobody, &recipient, context.clock.now())
                 .map_err(|error| Failure::Fail(anyhow::anyhow!(error)))?;
             // Once one has gone, trying all again would send it twice.
-            let session = match context.post.wires.open(&mut wire).await {
+            let session = match context.post.wires.open(&mut wire, None).await {
                 Ok(session) => session,
                 Err(error) if answers.is_empty() => return Err(error.into()),
                 Err(error) => {

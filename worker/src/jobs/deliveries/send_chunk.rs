@@ -12,6 +12,7 @@ use shared::{
     },
     routes::health,
 };
+use uuid::Uuid;
 
 use crate::{
     run::{Context, Failure, Outcome, Run},
@@ -57,31 +58,18 @@ impl Run for SendChunk {
             None
         } else {
             let wanted = recipients.len().div_ceil(RECIPIENTS_PER_WIRE);
-            let wanted = match limit(context, &chunk) {
-                Some(limit) => wanted.min(limit),
-                None => wanted,
-            };
-            // Held until the turn is over, so that all processes together stay below the destination's limit.
-            let leases = match limit(context, &chunk) {
-                Some(limit) => {
-                    let name = format!("domain:{}", chunk.destination);
-                    Some(context.post.wires.leases.take(&name, u32::try_from(limit).unwrap_or(1), wanted).await.map_err(redis)?)
-                }
-                None => None,
-            };
-            let wanted = leases.as_ref().map_or(wanted, |leases| leases.len().min(wanted));
             let wires = take_wires(context, standing.route_id, wanted).await?;
+            let wires = seated(context, &chunk, standing.workspace_id, wires).await?;
             if let Some(wire) = wires.first() {
                 context.post.ways.count(&wire.road, recipients.len());
             }
             let composer = Composer::new(chunk.campaign_id, &standing, &context.post).await.map_err(unusable)?;
             let turn = Turn::new(context, &chunk, &standing, composer, recipients);
             turn.run(wires).await;
-            let (postponed, wait) = turn.postponed();
+            let postponed = turn.postponed();
             if !postponed.is_empty() {
-                let until = context.clock.now() + wait;
                 let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
-                ledger::postpone(&mut connection, chunk.campaign_id, chunk.id, context.lease_epoch, &postponed, until).await?;
+                ledger::postpone(&mut connection, chunk.campaign_id, chunk.id, context.lease_epoch, &postponed).await?;
             }
             turn.halted()
         };
@@ -115,14 +103,34 @@ fn redis(error: redis::RedisError) -> Failure {
     Failure::Yield(Duration::from_secs(1), Some(format!("redis: {error}")))
 }
 
-/// Connections that the chunk's destination may have over all processes.
-fn limit(context: &Context, chunk: &Chunk) -> Option<usize> {
-    let destinations = context.post.guide.destinations();
-    destinations.get(&chunk.destination).and_then(|d| d.max_connections).and_then(|limit| usize::try_from(limit).ok())
+/// Of these wires those that may carry to the chunk's one destination. They keep that right until they are closed, so that all processes
+/// together stay below its limit. In a mixed chunk each finds out as it goes.
+async fn seated(context: &Context, chunk: &Chunk, workspace_id: Uuid, wires: Vec<Wire>) -> Result<Vec<Wire>, Failure> {
+    let post = &context.post;
+    let mut seated = Vec::with_capacity(wires.len());
+    let mut full = false;
+    for mut wire in wires {
+        if chunk.destination.is_empty() {
+            wire.leave_seats(None);
+            seated.push(wire);
+            continue;
+        }
+        let shaped = post.shaper.of(&wire.road, workspace_id, &chunk.destination);
+        wire.leave_seats(Some(&shaped.shape));
+        if !full && post.wires.seat(&mut wire, &shaped.shape).await.map_err(redis)? {
+            seated.push(wire);
+        } else {
+            // An open connection may still go to somebody else.
+            full = true;
+            wire.leave_seats(None);
+            post.wires.put_back(wire);
+        }
+    }
+    if seated.is_empty() { Err(later(Duration::from_millis(500))) } else { Ok(seated) }
 }
 
 /// Wires of the best route that has any: the campaign's own, or one by weight among those that work.
-pub(crate) async fn take_wires(context: &Context, pinned: Option<uuid::Uuid>, wanted: usize) -> Result<Vec<Wire>, Failure> {
+pub(crate) async fn take_wires(context: &Context, pinned: Option<Uuid>, wanted: usize) -> Result<Vec<Wire>, Failure> {
     let post = &context.post;
     let roads = post.ways.open_to(pinned, &[]);
     if roads.is_empty() {

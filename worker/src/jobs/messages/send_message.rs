@@ -28,7 +28,7 @@ use crate::{
     run::{Context, Failure, Outcome, Run, Stop},
     sending::{
         guide::Road,
-        limiter::Take,
+        limiter::{Closed, Take},
         schedule::next_attempt,
         sender::{note, teach},
         verdict::{Judgement, judge},
@@ -64,7 +64,7 @@ impl Run for SendMessage {
             let admitted = carry::admit(&context.pool, context.lease(), message.id, rand::random(), Uuid::nil()).await?;
             return ended(admitted);
         }
-        if context.post.guide.destinations().get(&message.domain).is_some_and(|destination| destination.held) {
+        if context.post.shaper.states().get(&message.domain).is_some_and(|destination| destination.held) {
             return Err(later(Duration::from_secs(1)));
         }
         let most = usize::try_from(context.settings.sending.transactional.destination_messages).unwrap_or(1);
@@ -90,6 +90,10 @@ fn later(wait: Duration) -> Failure {
 
 fn redis(error: redis::RedisError) -> Failure {
     Failure::Yield(Duration::from_secs(1), Some(format!("redis: {error}")))
+}
+
+fn closed(error: Closed) -> Failure {
+    Failure::Yield(Duration::from_secs(1), Some(error.to_string()))
 }
 
 /// The end of a run whose message was not admitted.
@@ -171,7 +175,7 @@ impl Attempt<'_> {
             let Some(mut wire) = self.wire(road).await? else { return Ok(Tried::Passed(Passed::Full)) };
             let post = &self.context.post;
             let opened = tokio::select! {
-                opened = post.wires.open(&mut wire) => opened.map(|_| ()),
+                opened = post.wires.open(&mut wire, None) => opened.map(|_| ()),
                 () = post.abandon.cancelled() => return Err(Failure::Stopped(Stop::Shutdown)),
             };
             if let Err(error) = opened {
@@ -203,7 +207,8 @@ impl Attempt<'_> {
             if judgement.route_fault || judgement.again {
                 return Ok(Tried::Faulted(Box::new(judgement), road.id));
             }
-            teach(&post.feedback, &self.message.domain, &judgement);
+            let shaped = post.shaper.of(road, self.message.workspace_id, &self.message.domain);
+            teach(&post.feedback, &shaped.shape, &self.message.domain, &judgement);
             return Ok(Tried::Ended(self.conclude(judgement, road.id).await));
         }
     }
@@ -212,8 +217,11 @@ impl Attempt<'_> {
     async fn pay(&self, road: &Road) -> Result<Option<Duration>, Failure> {
         let post = &self.context.post;
         loop {
-            let destinations = post.guide.destinations();
-            match post.limiter.take_urgent(road, destinations.get(&self.message.domain)).await.map_err(redis)? {
+            let shaped = post.shaper.of(road, self.message.workspace_id, &self.message.domain);
+            if shaped.shape.held_until.is_some() {
+                return Ok(Some(Duration::from_secs(1)));
+            }
+            match post.shaper.limiter.take_urgent(&shaped.till).await.map_err(closed)? {
                 Take::Granted => return Ok(None),
                 Take::Refused { wait, .. } if wait <= SHORT_WAIT => tokio::time::sleep(wait).await,
                 Take::Refused { wait, .. } => return Ok(Some(wait)),
@@ -254,7 +262,7 @@ impl Attempt<'_> {
         let route = wire.road.name.clone();
         let longest = Duration::from_secs(3 * self.context.settings.sending.transactional.longest_step_seconds);
         let begun = Instant::now();
-        let session = match post.wires.open(wire).await {
+        let session = match post.wires.open(wire, None).await {
             Ok(session) => session,
             Err(error) => return Some(Sent::NotSent { error: SessionError { stage: error.stage(), trouble: Trouble::Closed } }),
         };
