@@ -239,7 +239,8 @@ pub fn judge(enhanced: Option<&str>, code: Option<u16>, text: &str) -> Meaning {
     RULES.as_ref().map_or(NOTHING, |table| table.judge(enhanced, code, text))
 }
 
-/// In lower case, white space folded, without the codes at the head of continued lines: those cut sentences in two.
+/// In lower case, white space folded, without the codes at the head of continued lines: those cut sentences in two. Of addresses and of
+/// links' paths nothing is left but their shape: `spam-catcher@example.com` is nobody's verdict.
 fn folded(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(LONGEST));
     for word in text.split_whitespace() {
@@ -252,9 +253,35 @@ fn folded(text: &str) -> String {
         if !out.is_empty() {
             out.push(' ');
         }
-        out.extend(word.chars().flat_map(char::to_lowercase));
+        nameless(word, |part| out.extend(part.chars().flat_map(char::to_lowercase)));
     }
     out
+}
+
+/// Passes on a word in which each address is `@` and each link ends with its host.
+fn nameless(word: &str, mut pass: impl FnMut(&str)) {
+    let word = match word.find("://") {
+        Some(at) => {
+            let host = at + 3;
+            let end = word[host..].find(['/', '?', '#']).map_or(word.len(), |end| host + end);
+            &word[..end]
+        }
+        None => word,
+    };
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'%' | b'=');
+    let bytes = word.as_bytes();
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|byte| *byte == b'@').map(|at| from + at) {
+        let start = bytes[from..at].iter().rposition(|byte| !of_name(*byte)).map_or(from, |last| from + last + 1);
+        let mut end = bytes[at + 1..].iter().position(|byte| !of_name(*byte)).map_or(bytes.len(), |end| at + 1 + end);
+        while end > at + 1 && bytes[end - 1] == b'.' {
+            end -= 1;
+        }
+        pass(word.get(from..start).unwrap_or_default());
+        pass("@");
+        from = end;
+    }
+    pass(word.get(from..).unwrap_or_default());
 }
 
 /// `550-5.1.1` or `550-`.
@@ -324,6 +351,16 @@ mod tests {
             let meaning = said(reply);
             assert_eq!((meaning.class.as_str(), meaning.hard), (*class, *hard), "{reply}");
         }
+    }
+
+    #[test]
+    fn names_and_links_are_no_verdict() {
+        let folded = folded("<Junk.Mail@spam.example.com>... See https://example.com/no-such-user?x#spam, (a@b.test).");
+        assert_eq!(folded, "<@>... see https://example.com (@).");
+        let meaning = judge(Some("5.2.2"), Some(452), "452 <spam@example.com> Mailbox size limit exceeded");
+        assert_eq!((meaning.class, meaning.hard), (Class::Quota, false));
+        let meaning = judge(Some("5.0.0"), Some(550), "<unknown@example.com>: Recipient address rejected: on hold");
+        assert!(!meaning.hard);
     }
 
     #[test]
