@@ -47,10 +47,15 @@ impl Evidence {
         }
         let action = self.action.clone().unwrap_or_else(|| "failed".to_owned());
         let meaning = settled(&action, status.as_deref(), meaning);
+        // "Unknown user" after the message was seen is the excuse of mobile carriers' filters, unless the code says the same.
+        let excuse = meaning.class == Class::InvalidRecipient
+            && !status.as_deref().is_some_and(names_address)
+            && says_unknown_user(said)
+            && texts.into_iter().any(refuses_the_message);
         let diagnostic = short(said);
         Bounced {
             recipient: self.recipient,
-            hard: meaning.hard && action == "failed",
+            hard: meaning.hard && action == "failed" && !excuse,
             action,
             status,
             reply_code: reply,
@@ -90,6 +95,30 @@ fn short(text: &str) -> String {
         out.push_str(word);
     }
     out
+}
+
+/// An enhanced code about the recipient's address.
+fn names_address(code: &str) -> bool {
+    code.split_once('.').is_some_and(|(_, detail)| detail.starts_with("1.") && detail != "1.0")
+}
+
+fn says_unknown_user(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.contains("unknown user") || lower.contains("user unknown")
+}
+
+/// Whether the message itself was answered so, not the recipient's address: `(in reply to end of DATA command)`, m-FILTER's
+/// `-------SMTP command`, or a transcript's `>>> DATA` without any answer to `RCPT`.
+fn refuses_the_message(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let folded = lower.split_whitespace().collect::<Vec<_>>().join(" ");
+    if folded.contains("end of data") || folded.contains("in reply to data") || folded.contains("-smtp command data") {
+        return true;
+    }
+    lower.find(">>> data").is_some_and(|at| {
+        let answer = lower[at..].lines().nth(1).unwrap_or_default().trim_start();
+        answer.starts_with("<<< 5") && !answer.starts_with("<<< 503") && !lower[..at].contains(">>> rcpt")
+    })
 }
 
 fn is_vague(code: &str) -> bool {
@@ -185,6 +214,9 @@ impl<'a> Lines<'a> {
             } else if named.iter().any(|one| recipients.contains(one)) {
                 speaking = 0;
             }
+            if named.is_empty() && turns_elsewhere(line) {
+                speaking = 0;
+            }
             if speaking > 0 {
                 speaking -= 1;
                 out.push_str(line);
@@ -198,9 +230,45 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// In a transcript a line that begins to speak about another host: `While talking to mx.example.test:`, `550 example.test (smtp)... Host unknown`.
+fn turns_elsewhere(line: &str) -> bool {
+    let line = line.trim_start();
+    let talks = line.trim_start_matches(['.', ' ']).get(..16).is_some_and(|head| head.eq_ignore_ascii_case("while talking to"));
+    let mut words = line.split(' ');
+    let coded = words.next().is_some_and(|code| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()));
+    talks || coded && words.next().is_some_and(|host| host.contains('.')) && words.next().is_some_and(|word| word.ends_with(")..."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judged(status: &str, diagnostic: &str, context: &str) -> (Class, bool) {
+        let [status, diagnostic, context] = [status, diagnostic, context].map(str::to_owned);
+        let evidence = Evidence { status: Some(status), diagnostic, context, ..Evidence::default() }.judged();
+        (evidence.class, evidence.hard)
+    }
+
+    #[test]
+    fn an_unknown_user_after_the_message_was_seen_is_a_filters_excuse() {
+        let said = "550 Unknown user ada@example.com";
+        let words =
+            "<ada@example.com>: host mx.example.com said:\n 550 Unknown user ada@example.com (in reply to end of DATA\n command)";
+        assert_eq!(judged("5.0.0", said, words), (Class::InvalidRecipient, false));
+        assert_eq!(judged("5.1.1", said, words), (Class::InvalidRecipient, true));
+        assert_eq!(judged("5.0.0", said, "<ada@example.com>:\n>>> DATA\n<<< 550 Unknown user"), (Class::InvalidRecipient, false));
+        let both = ">>> RCPT To:<ada@example.com>\n<<< 550 Unknown user\n>>> DATA\n<<< 554 no valid recipients";
+        assert_eq!(judged("5.0.0", said, both), (Class::InvalidRecipient, true));
+    }
+
+    #[test]
+    fn what_a_transcript_says_of_the_next_host_is_not_said_of_the_address_before() {
+        let words = "554 <ada@example.com>... Remote protocol error\n550 example.org (smtp)... 550 Host unknown\n554 <bob@example.org>... 550 Host unknown\nWhile talking to mx.example.net:\n>>> QUIT";
+        let keys = ["ada@example.com", "bob@example.org"].map(str::to_owned).into_iter().collect();
+        let lines = Lines::of(words);
+        assert_eq!(lines.about("ada@example.com", &keys), "554 <ada@example.com>... Remote protocol error\n");
+        assert_eq!(lines.about("bob@example.org", &keys), "554 <bob@example.org>... 550 Host unknown\n");
+    }
 
     #[test]
     fn codes_are_told_from_other_numbers() {

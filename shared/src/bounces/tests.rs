@@ -37,7 +37,7 @@ const READ: &[(&str, &[&str])] = &[
     ("interscan", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("james", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("kddi", &["ada@example.com failed - quota"]),
-    ("m_filter", &["ada@example.com failed - invalid_recipient hard"]),
+    ("m_filter", &["ada@example.com failed - invalid_recipient"]),
     ("mail_ru", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("mailmarshal", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("mcafee", &["ada@example.com failed - invalid_recipient hard"]),
@@ -60,6 +60,7 @@ const READ: &[(&str, &[&str])] = &[
         ],
     ),
     ("receiving_ses", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
+    ("refused_after_data", &["ada@phone.example.com failed 5.0.0 invalid_recipient"]),
     (
         "run_together",
         &[
@@ -71,6 +72,14 @@ const READ: &[(&str, &[&str])] = &[
     ("sendgrid", &["ada@example.com failed - expired"]),
     ("sendmail", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("sendmail_5", &["ada@gone.example.com failed - bad_domain hard"]),
+    (
+        "sendmail_5_several",
+        &[
+            "ada@example.com failed - policy",
+            "bob@gone.example.org failed - bad_domain hard",
+            "cy@example.net failed - invalid_recipient hard",
+        ],
+    ),
     ("ses_notification", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("surfcontrol", &["ada@example.com failed 5.0.0 invalid_recipient hard"]),
     ("symantec", &["ada@example.com delayed - expired"]),
