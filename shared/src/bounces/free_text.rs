@@ -155,6 +155,8 @@ fn named(mail: &Mail, words: &str, headers: &Headers, original: &Original) -> Ve
     let strong = choose(true, true, true).or_else(|| choose(true, true, false));
     strong
         .or_else(|| choose(false, true, true).map(|weak| confirmed(weak, original, headers)))
+        .or_else(|| generated_from(words))
+        .or_else(|| without_domain(mail, words))
         .or_else(addressed)
         .or_else(|| passed_on(headers, &senders))
         .or_else(|| choose(true, false, true))
@@ -169,6 +171,36 @@ fn confirmed(weak: Vec<String>, original: &Original, headers: &Headers) -> Vec<S
         original.recipients.iter().cloned().chain(original::received_for(headers)).map(|address| address::same(&address)).collect();
     let both: Vec<String> = weak.iter().filter(|address| meant.contains(&address::same(address))).cloned().collect();
     if both.is_empty() { weak } else { both }
+}
+
+/// Of Exim, which keeps an alias's target to itself: `an undisclosed address (generated from ada@example.com)`.
+fn generated_from(words: &str) -> Option<Vec<String>> {
+    let found: Vec<String> = words
+        .lines()
+        .filter_map(|line| line.split_once("generated from ").and_then(|(_, rest)| address::first(rest)))
+        .map(str::to_owned)
+        .take(MOST)
+        .collect();
+    (!found.is_empty()).then_some(found)
+}
+
+/// Of AOL, which leaves its own domain out: names that stand alone on the lines behind the words that announce recipients.
+fn without_domain(mail: &Mail, words: &str) -> Option<Vec<String>> {
+    let sender = mail.headers.get("from").and_then(address::first)?;
+    let (local, domain) = sender.rsplit_once('@')?;
+    let trigger = TRIGGER.as_ref()?.find(words).filter(|_| local.eq_ignore_ascii_case("mailer-daemon"))?;
+    let behind = words[trigger.end()..].split_once('\n')?.1;
+    let names: Vec<String> = behind
+        .lines()
+        .map(str::trim)
+        .take_while(|line| {
+            (2..=64).contains(&line.len())
+                && line.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        })
+        .map(|name| format!("{name}@{}", domain.to_ascii_lowercase()))
+        .take(MOST)
+        .collect();
+    (!names.is_empty()).then_some(names)
 }
 
 /// Whom the servers on the message's way noted: one, and not the sender.

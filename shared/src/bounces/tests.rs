@@ -12,6 +12,7 @@ fn sample(name: &str) -> Vec<u8> {
 /// The sample, and of each recipient address, action, status, class, and `hard` where it is.
 const READ: &[(&str, &[&str])] = &[
     ("active_hunter", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
+    ("aol_names", &["adalovelace@example.com failed - policy", "bob_1@example.com failed - policy"]),
     ("barracuda", &["ada@example.com failed - spam_block"]),
     ("bigfoot", &["ada@example.com failed 5.7.1 invalid_recipient hard"]),
     ("biglobe", &["postmaster@mail.example.com failed - quota"]),
@@ -24,6 +25,7 @@ const READ: &[(&str, &[&str])] = &[
     ("exchange_2003", &["ada@example.com failed - invalid_recipient hard"]),
     ("exchange_2007", &["ada@example.com failed 5.2.3 content"]),
     ("exim", &["ada@example.com failed 5.1.1 invalid_recipient hard", "bob@example.com failed - quota"]),
+    ("exim_alias", &["ada@example.com failed - quota"]),
     ("exim_delayed", &["ada@example.com delayed - expired"]),
     ("ezweb", &["ada@example.com failed - invalid_recipient hard"]),
     ("facebook", &["ada@example.com failed 5.1.1 policy"]),
