@@ -35,6 +35,7 @@ pub fn smtp_reply(data: &[u8]) {
 pub fn holds(notice: &bounces::Notice) {
     use bounces::Kind;
     assert!(notice.kind != Kind::Other || notice.recipients.is_empty());
+    assert!(notice.kind == Kind::Other || notice.answered_for.is_none());
     assert!(notice.kind != Kind::Dsn || notice.feedback_type.is_none());
     for (index, one) in notice.recipients.iter().enumerate() {
         assert!(!one.recipient.is_empty(), "an empty recipient");

@@ -14,7 +14,7 @@ pub struct ParseBounce {
     files: Vec<PathBuf>,
 }
 
-/// One line of the output.
+/// One line of the output. A mail that is neither a notice nor a complaint may say in whose place a machine answered.
 #[derive(Serialize)]
 struct Line<'a> {
     kind: Kind,
@@ -53,7 +53,7 @@ pub fn parse_bounce(arguments: &ParseBounce, out: &mut impl Write) -> anyhow::Re
 fn print(notice: &Notice, out: &mut impl Write) -> anyhow::Result<()> {
     let nobody = Line {
         kind: notice.kind,
-        recipient: None,
+        recipient: notice.answered_for.as_deref(),
         action: None,
         status: None,
         reply_code: None,
@@ -99,10 +99,14 @@ mod tests {
         let other = folder.join("other.eml");
         fs::write(&bounce, "From mailer-daemon Thu Apr 29 23:34:45 2027\r\nFrom: MAILER-DAEMON@mx.example.test\r\nSubject: failure notice\r\n\r\n<ada@example.com>:\r\nRemote host said: 550 5.1.1 No such user\r\n\r\n<bob@example.com>:\r\nRemote host said: 552 5.2.2 Mailbox full\r\n").expect("written");
         fs::write(&other, b"\xff\xfe\x00").expect("written");
-        let (lines, code) = output(&[bounce, folder.join("absent.eml"), other]);
+        let away = folder.join("away.eml");
+        fs::write(&away, "From: Ada <ada@example.com>\nSubject: Out of office\nAuto-Submitted: auto-replied\n\nUntil Monday.\n")
+            .expect("written");
+        let (lines, code) = output(&[bounce, folder.join("absent.eml"), other, away]);
         let expected = r#"{"kind":"dsn","recipient":"ada@example.com","action":"failed","status":"5.1.1","reply_code":550,"class":"invalid_recipient","hard":true,"diagnostic":"<ada@example.com>: Remote host said: 550 5.1.1 No such user","feedback_type":null}
 {"kind":"dsn","recipient":"bob@example.com","action":"failed","status":"5.2.2","reply_code":552,"class":"quota","hard":false,"diagnostic":"<bob@example.com>: Remote host said: 552 5.2.2 Mailbox full","feedback_type":null}
 {"kind":"other","recipient":null,"action":null,"status":null,"reply_code":null,"class":null,"hard":false,"diagnostic":null,"feedback_type":null}
+{"kind":"other","recipient":"ada@example.com","action":null,"status":null,"reply_code":null,"class":null,"hard":false,"diagnostic":null,"feedback_type":null}
 "#;
         assert_eq!(lines, expected);
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));

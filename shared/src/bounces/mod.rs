@@ -54,6 +54,8 @@ pub struct Notice {
     pub original: Original,
     /// Where the notice went, our return path among them.
     pub addressed_to: Vec<String>,
+    /// Of an answer by a machine that is no notice: who is away, or wants to be asked first.
+    pub answered_for: Option<String>,
     /// Of a complaint: abuse, fraud, not-spam, opt-out, auth-failure, …
     pub feedback_type: Option<String>,
 }
@@ -125,10 +127,16 @@ fn read(mail: &Mail) -> Notice {
         .flat_map(|name| mail.headers.all(name))
         .flat_map(address::all);
     let mut seen = BTreeSet::new();
-    let addressed_to =
+    let addressed_to: Vec<String> =
         addressed_to.map(|found| found.address.to_owned()).filter(|address| seen.insert(address::same(address))).take(20).collect();
-    let notice =
-        |kind, recipients, feedback_type| Notice { kind, recipients, original: original.clone(), addressed_to, feedback_type };
+    let notice = |kind, recipients, feedback_type| Notice {
+        kind,
+        recipients,
+        original: original.clone(),
+        addressed_to: addressed_to.clone(),
+        answered_for: None,
+        feedback_type,
+    };
     if let Some(complaint) = arf::complaint(mail, &headers, &original) {
         let complained = complaint.recipients.into_iter().map(|recipient| complained(recipient, &complaint.source)).collect();
         return notice(Kind::Arf, complained, Some(complaint.feedback_type));
@@ -147,7 +155,7 @@ fn read(mail: &Mail) -> Notice {
         return notice(Kind::Dsn, judged(reported), None);
     }
     if !words::tell_of_failure(mail, &words) && mail.texts(Role::Status).next().is_none() {
-        return notice(Kind::Other, Vec::new(), None);
+        return Notice { answered_for: words::answered_for(mail), ..notice(Kind::Other, Vec::new(), None) };
     }
     notice(Kind::Dsn, judged(free_text::recipients(mail, &words, &headers, &original)), None)
 }

@@ -137,6 +137,13 @@ fn mail_of_people_is_neither() {
 }
 
 #[test]
+fn an_answer_while_away_says_in_whose_place() {
+    assert_eq!(parse(&sample("vacation")).answered_for.as_deref(), Some("ada@example.com"));
+    assert_eq!(parse(&sample("letter")).answered_for, None);
+    assert_eq!(parse(&sample("postfix")).answered_for, None);
+}
+
+#[test]
 fn every_sample_is_expected() {
     let known = |name: &str| {
         READ.iter().any(|(known, _)| *known == name) || ["vacation", "letter", "ses_complaint", "apple_unsubscribe"].contains(&name)

@@ -56,7 +56,7 @@ static SUBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| {
 static BODY: LazyLock<Option<Regex>> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)(could|can|was|were|has|have|is|did|will) ?(not|n'?t) (be |been )*(deliver|reach|relay|sent|complete|accept)|cannot be delivered|undeliver|non-?deliver|unable to deliver|deliver\w* .{0,40}fail|fail\w* to deliver|fail\w* .{0,30}deliver|returned (mail|message)|returning message|(permanent|fatal|delivery) (error|failure|problem)|following (address|recipient|error|destination)|",
-        r"did not reach|not delivered|rejected|blocked|bounced|error (occurred|message|sending|delivering)|transcript of session|user unknown|unknown user|no such user|delivery status|mail ?delivery (sub)?system|had trouble delivering|problem delivering|remote host said|giving up|failure reasons|(送信|配信|配達)(でき|不能|エラー)|エラー|unzustell|nicht zugestellt|n'a pas pu|no se pudo|non è stato|не может быть доставлен|无法投递|duplicated message-id|retry time|does not exist|doesn't have a|mailbox",
+        r"did not reach|not delivered|rejected|blocked|bounced|error (occurred|message|sending|delivering)|transcript of session|user unknown|unknown user|no such user|delivery status|mail ?delivery (sub)?system|had trouble delivering|problem delivering|remote host said|giving up|failure reasons|(送信|配信|配達)(でき|不能|エラー)|エラー|unzustell|nicht zugestellt|n'a pas pu|no se pudo|non è stato|не может быть доставлен|无法投递|duplicated message-id|retry time|does not exist|doesn't have a|mailbox|not a (valid|known) (user|address|recipient)",
     ))
 });
 
@@ -98,10 +98,7 @@ pub(super) fn tell_of_failure(mail: &Mail, words: &str) -> bool {
     let daemon = says(&DAEMON, header("from")) || header("from").trim().is_empty() || !header("from").contains('@');
     let subject = says(&SUBJECT, header("subject"));
     let body = says(&BODY, words);
-    let away = says(&AWAY, header("subject"))
-        || mail.headers.get("x-autoreply").is_some()
-        || header("precedence").eq_ignore_ascii_case("auto_reply");
-    if away && !(says(&DAEMON, header("from")) && subject) {
+    if is_away(mail) && !(says(&DAEMON, header("from")) && subject) {
         return false;
     }
     let nobody = mail.headers.get("return-path").is_some_and(|path| address::first(path).is_none());
@@ -112,6 +109,23 @@ pub(super) fn tell_of_failure(mail: &Mail, words: &str) -> bool {
         || sent_by_one && (subject || body)
         || subject && body
         || returned && body && mail.headers.get("x-mailer").is_some_and(program)
+}
+
+/// Whether a machine answers in somebody's place, by what it says itself (RFC 3834), or by its subject.
+fn is_away(mail: &Mail) -> bool {
+    says(&AWAY, mail.headers.get("subject").unwrap_or_default())
+        || mail.headers.get("x-autoreply").is_some()
+        || mail.headers.get("x-apple-action").is_some_and(|value| value.eq_ignore_ascii_case("vacation"))
+        || mail.headers.get("precedence").is_some_and(|value| value.eq_ignore_ascii_case("auto_reply"))
+}
+
+/// In whose place a machine answered.
+pub(super) fn answered_for(mail: &Mail) -> Option<String> {
+    let from = mail.headers.get("from")?;
+    let found = address::all(from);
+    // `ada@example.test <ada@example.com>`: the last is the address.
+    let somebody = found.last().map(|found| found.address).filter(|one| address::has_dot(one) && !address::is_role(one))?;
+    (is_away(mail) || is_vacation(mail)).then(|| somebody.to_owned())
 }
 
 fn is_vacation(mail: &Mail) -> bool {
