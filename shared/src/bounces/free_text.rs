@@ -192,6 +192,7 @@ fn without_domain(mail: &Mail, words: &str) -> Option<Vec<String>> {
     let behind = words[trigger.end()..].split_once('\n')?.1;
     let names: Vec<String> = behind
         .lines()
+        .take_while(|line| line.starts_with([' ', '\t']))
         .map(str::trim)
         .take_while(|line| {
             (2..=64).contains(&line.len())
