@@ -8,12 +8,17 @@ pub fn messages(raw: &[u8]) -> Vec<&[u8]> {
     }
     let mut starts = vec![0];
     let mut blank = false;
+    // "Your message was:", and then the message as it was stored: quoted, not the next one.
+    let mut announced = false;
     let mut at = 0;
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
-        if blank && is_envelope(line) {
+        if blank && !announced && is_envelope(line) {
             starts.push(at);
         }
         blank = line.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if !blank {
+            announced = line.trim_ascii_end().ends_with(b":");
+        }
         at += line.len();
     }
     starts.push(raw.len());
@@ -37,6 +42,8 @@ mod tests {
         let two = b"From b@example.com Thu Apr 29 23:34:46 2015\nSubject: y\n\ny\n";
         let both = [one.as_slice(), two].concat();
         assert_eq!(messages(&both), [one.as_slice(), two]);
+        let quoting = b"From a@example.com Thu Apr 29 23:34:45 2015\nSubject: x\n\nYour mail:\n\nFrom b@example.com Thu Apr 29 23:34:46 2015\nTo: x\n";
+        assert_eq!(messages(quoting), [quoting.as_slice()]);
         assert_eq!(messages(b"Subject: x\n\nFrom a@example.com Thu Apr 29 23:34:45 2015\n").len(), 1);
     }
 }
