@@ -10,8 +10,10 @@ command_of() {
     fi
 }
 
-# A pid that ended but was not yet waited for has an empty command line.
-gone() { [ -z "$(command_of "$1")" ]; }
+# A pid that ended but was not yet waited for has an empty command line; for an instant so has one that is just becoming another program.
+gone() {
+    [ -z "$(command_of "$1")" ] && sleep 0.05 && [ -z "$(command_of "$1")" ]
+}
 
 # wait_until SECONDS COMMAND...
 wait_until() {
