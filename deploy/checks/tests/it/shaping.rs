@@ -18,7 +18,8 @@ async fn what_matches_nothing_is_told_with_its_place_and_what_is_right_passes() 
     let workspace = house.stage.workspace("Sample").await;
     let file = std::env::temp_dir().join(format!("shaping-{}.toml", Uuid::now_v7().simple()));
 
-    fs::write(&file, format!("[provider.google]\nconnections = 3\n\n[workspace.\"{workspace}\"]\nper_minute = 600\n")).expect("written");
+    fs::write(&file, format!("[provider.google]\nconnections = 3\n\n[workspace.\"{workspace}\"]\nper_minute = 600\n"))
+        .expect("written");
     let (code, said) = check(&house, &file).await;
     assert_eq!(code, 0, "{said}");
 
@@ -28,7 +29,8 @@ async fn what_matches_nothing_is_told_with_its_place_and_what_is_right_passes() 
     assert!(said.starts_with("rule.mine: no provider block is called \"gogle\", so this matches nothing"), "{said}");
 
     let nobody = Uuid::now_v7();
-    fs::write(&file, format!("[route.\"nowhere\".google]\nper_minute = 1\n\n[workspace.\"{nobody}\"]\nper_minute = 1\n")).expect("written");
+    fs::write(&file, format!("[route.\"nowhere\".google]\nper_minute = 1\n\n[workspace.\"{nobody}\"]\nper_minute = 1\n"))
+        .expect("written");
     let (code, said) = check(&house, &file).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("route.\"nowhere\": no route is called so"), "{said}");
