@@ -201,14 +201,14 @@ async fn set(
 /// How long: until a moment, or for so many seconds.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = DestinationSuspension)]
+#[schema(as = DestinationSuspension, example = json!({ "seconds": 3600, "reason": "the provider asked us to wait" }))]
 struct SuspensionBody {
     /// A moment within the next 366 days.
     until: Option<DateTime<Utc>>,
-    #[schema(minimum = 1, maximum = 31_622_400, example = 3600)]
+    #[schema(minimum = 1, maximum = 31_622_400)]
     seconds: Option<i64>,
     /// For whoever looks next.
-    #[schema(min_length = 1, max_length = 200, example = "the provider asked us to wait")]
+    #[schema(min_length = 1, max_length = 200)]
     reason: Option<String>,
 }
 
