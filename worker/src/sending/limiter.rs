@@ -96,6 +96,14 @@ impl From<redis::RedisError> for Closed {
     }
 }
 
+/// What was to be had.
+enum Bought {
+    /// One or more.
+    Tokens { tokens: u32, counts: Vec<Count> },
+    /// None of all levels.
+    Nothing { wait: Duration, by_destination: bool },
+}
+
 #[derive(Default)]
 struct Purchase {
     tokens: u32,
@@ -182,36 +190,17 @@ impl Limiter {
         }
         purchase.refused = None;
         self.give_back(&mut purchase).await?;
-        let (granted, wait_us, refused) = self.call(&till.buckets, i64::from(till.batch)).await?;
-        if granted < 1 {
-            let bucket = till.buckets.get(usize::try_from(refused - 1).unwrap_or(0));
-            let by_destination = bucket.is_some_and(|bucket| bucket.kind == Kind::Destination);
-            let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-            purchase.refused = Some((Instant::now() + wait.min(GOOD_FOR), by_destination));
-            return Ok(Take::Refused { wait, by_destination });
-        }
-        let mut tokens = u32::try_from(granted).unwrap_or(1);
-        let mut counts = Vec::new();
-        if !till.counted.is_empty() {
-            counts = quota::counts(&till.counted, self.clock.now());
-            let bought = quota::buy(&self.pool, &counts, tokens).await;
-            let kept = bought.as_ref().map_or(0, |(bought, _)| *bought);
-            if kept < tokens && !till.buckets.is_empty() {
-                self.call(&till.buckets, -i64::from(tokens - kept)).await?;
-            }
-            if let (0, full) = bought.map_err(|error| Closed(error.to_string()))? {
-                let wait = full.as_ref().and_then(|count| (count.ends_at() - self.clock.now()).to_std().ok());
-                let wait = wait.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-                let level = full.and_then(|count| till.counted.iter().find(|level| *level.scope == *count.scope));
-                let by_destination = level.is_some_and(|level| level.kind == Kind::Destination);
+        match self.buy(till, &till.buckets, till.batch).await? {
+            Bought::Nothing { wait, by_destination } => {
                 purchase.refused = Some((Instant::now() + wait.min(GOOD_FOR), by_destination));
-                return Ok(Take::Refused { wait, by_destination });
+                Ok(Take::Refused { wait, by_destination })
             }
-            tokens = kept;
+            Bought::Tokens { tokens, counts } => {
+                let buckets = till.buckets.clone();
+                *purchase = Purchase { tokens: tokens - 1, bought: Some(Instant::now()), buckets, counts, refused: None };
+                Ok(Take::Granted)
+            }
         }
-        *purchase =
-            Purchase { tokens: tokens - 1, bought: Some(Instant::now()), buckets: till.buckets.clone(), counts, refused: None };
-        Ok(Take::Granted)
     }
 
     /// Takes a token for a message that goes before campaigns: of the same buckets, up to a second ahead of what they may sell. Campaigns wait
@@ -220,27 +209,45 @@ impl Limiter {
     /// # Errors
     /// Redis, or the database that counts hours and days, failed: nothing may start.
     pub async fn take_urgent(&self, till: &Till) -> Result<Take, Closed> {
-        if !till.buckets.is_empty() {
-            let ahead: Vec<Bucket> =
-                till.buckets.iter().map(|bucket| Bucket { burst_us: bucket.burst_us + AHEAD_US, ..bucket.clone() }).collect();
-            let (granted, wait_us, refused) = self.call(&ahead, 1).await?;
-            if granted < 1 {
-                let bucket = ahead.get(usize::try_from(refused - 1).unwrap_or(0));
-                let by_destination = bucket.is_some_and(|bucket| bucket.kind == Kind::Destination);
-                let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-                return Ok(Take::Refused { wait, by_destination });
-            }
+        let ahead = |bucket: &Bucket| Bucket { burst_us: bucket.burst_us + AHEAD_US, ..bucket.clone() };
+        let ahead: Vec<Bucket> = till.buckets.iter().map(ahead).collect();
+        // Without any limit a message needs nothing of Redis.
+        if ahead.is_empty() && till.counted.is_empty() {
+            return Ok(Take::Granted);
         }
-        if !till.counted.is_empty() {
-            let counts = quota::counts(&till.counted, self.clock.now());
-            let (bought, full) = quota::buy(&self.pool, &counts, 1).await.map_err(|error| Closed(error.to_string()))?;
-            if bought < 1 {
-                let wait = full.and_then(|count| (count.ends_at() - self.clock.now()).to_std().ok());
-                let wait = wait.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-                return Ok(Take::Refused { wait, by_destination: true });
-            }
+        Ok(match self.buy(till, &ahead, 1).await? {
+            Bought::Tokens { .. } => Take::Granted,
+            Bought::Nothing { wait, by_destination } => Take::Refused { wait, by_destination },
+        })
+    }
+
+    /// Buys up to `wanted` tokens of these buckets and of the till's counts. What the counts do not have goes back to the buckets.
+    async fn buy(&self, till: &Till, buckets: &[Bucket], wanted: u32) -> Result<Bought, Closed> {
+        let (granted, wait_us, refused) = self.call(buckets, i64::from(wanted)).await?;
+        if granted < 1 {
+            let bucket = buckets.get(usize::try_from(refused - 1).unwrap_or(0));
+            let by_destination = bucket.is_some_and(|bucket| bucket.kind == Kind::Destination);
+            let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            return Ok(Bought::Nothing { wait, by_destination });
         }
-        Ok(Take::Granted)
+        let tokens = u32::try_from(granted).unwrap_or(1);
+        if till.counted.is_empty() {
+            return Ok(Bought::Tokens { tokens, counts: Vec::new() });
+        }
+        let counts = quota::counts(&till.counted, self.clock.now());
+        let bought = quota::buy(&self.pool, &counts, tokens).await;
+        let kept = bought.as_ref().map_or(0, |(bought, _)| *bought);
+        if kept < tokens && !buckets.is_empty() {
+            self.call(buckets, -i64::from(tokens - kept)).await?;
+        }
+        if let (0, full) = bought.map_err(|error| Closed(error.to_string()))? {
+            let wait = full.as_ref().and_then(|count| (count.ends_at() - self.clock.now()).to_std().ok());
+            let wait = wait.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let level = full.and_then(|count| till.counted.iter().find(|level| *level.scope == *count.scope));
+            let by_destination = level.is_some_and(|level| level.kind == Kind::Destination);
+            return Ok(Bought::Nothing { wait, by_destination });
+        }
+        Ok(Bought::Tokens { tokens: kept, counts })
     }
 
     /// Gives back what was bought and not used, and forgets purchases that nobody makes. Once a second.

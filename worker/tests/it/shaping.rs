@@ -154,6 +154,29 @@ async fn a_warm_up_ramp_lets_each_day_have_its_number_over_two_processes_and_a_f
 }
 
 #[tokio::test]
+async fn a_message_that_the_day_has_no_room_for_costs_nothing_of_the_rate() {
+    let mut house = House::new().await;
+    house.stage.clock = shared::clock::Clock::fixed("2026-01-15T12:00:00Z".parse().expect("a date"));
+    lay_over(&mut house.stage, "[route.\"relay\".google]\nwarm_up = { first_day = \"2026-01-15\", per_day = [1] }");
+    let shaper = shaper(&house.stage, None);
+    let road = Road { rate_per_second: Some(20.0), ..road("relay") };
+    let shaped = shaper.of(&road, Uuid::nil(), "gmail.com");
+    assert_eq!(shaper.limiter.take_urgent(&shaped.till).await.expect("both answer"), Take::Granted);
+    let mut refused_by_the_day = 0;
+    while refused_by_the_day < 10 {
+        let Take::Refused { wait, .. } = shaper.limiter.take_urgent(&shaped.till).await.expect("both answer") else {
+            panic!("the day has had its one")
+        };
+        if wait > Duration::from_secs(60) {
+            refused_by_the_day += 1;
+        } else {
+            assert_eq!(refused_by_the_day, 0, "the rate's token was given back: {wait:?}");
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_slow_rate_sells_nothing_right_after_a_flush() {
     let mut house = House::new().await;
     lay_over(&mut house.stage, "[domain.\"slow.test\"]\nper_minute = 30.0");
