@@ -8,6 +8,7 @@ mod ledger;
 mod members;
 mod messages;
 mod operations;
+mod posts;
 mod relay;
 mod routes;
 mod sending;

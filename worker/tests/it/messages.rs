@@ -33,14 +33,7 @@ impl Office {
         let mut house = House::new().await;
         house.stage.settings.sending.transactional.retry.first_seconds = 0.2;
         let workspace_id = house.stage.workspace("Acme").await;
-        house
-            .stage
-            .arrange(format!(
-                "INSERT INTO sending_domains (id, workspace_id, domain, state, ownership_token, return_path_host)
-                 VALUES ('{}', '{workspace_id}', 'shop.test', 'verified', 'token', 'bounces.shop.test')",
-                Uuid::now_v7()
-            ))
-            .await;
+        house.stage.verified_domain(workspace_id, "shop.test").await;
         Self { house, scope: Scope::client(workspace_id) }
     }
 
