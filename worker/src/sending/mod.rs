@@ -2,7 +2,7 @@
 //!
 //! Read [`turn`] first: what one run of a chunk does, with a [`sender`] on each wire; [`verdict`] and [`schedule`] say what an answer means
 //! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
-//! groups), [`wires`] (connections to routes), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
+//! groups), [`wires`] (connections to routes), [`growth`] (how a turn borrows idle ones), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
 //! routes work), [`identities`] (as whom mail goes out), [`leases`] (how many connections a route or a destination has over all processes),
 //! [`gate`] (how many messages to one destination at once), [`guide`] (what holds now: routes,
 //! stopped campaigns) and [`feedback`] (what the replies teach). How fast mail goes to whom is the [`shaper`]'s matter, by the rules in the
@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod composer;
 pub mod feedback;
 pub mod gate;
+pub mod growth;
 pub mod guide;
 pub mod health;
 pub mod identities;

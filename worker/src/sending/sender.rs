@@ -59,6 +59,7 @@ pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     // The connection comes first: nobody is admitted on a wire that cannot be opened.
     let mut more = turn.left() > 0 && begin(turn, &mut wire).await;
     loop {
+        more &= !(wire.is_borrowed() && turn.post.wires.are_short());
         while more {
             let Ok(permit) = window.clone().try_acquire_owned() else { break };
             match turn.next(&mut wire).await {

@@ -6,12 +6,12 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use shared::{
     campaigns::standing::Standing,
@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::{
     Post,
     composer::Composer,
+    growth,
     guide::{Road, Watch},
     limiter::Take,
     sender,
@@ -35,6 +36,8 @@ use super::{
 };
 use crate::run::{Context, Failure, Stop};
 
+/// Recipients for which another connection is worth opening.
+pub const RECIPIENTS_PER_WIRE: usize = 8;
 /// A wait below this is waited out; a longer one gives the slot back.
 pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// What is admitted may still start for so long after the turn's time.
@@ -107,8 +110,17 @@ pub struct Turn<'a> {
     /// How many were postponed by destination: the later ones come later.
     lines: Mutex<HashMap<Arc<str>, u32>>,
     halt: Mutex<Option<Halt>>,
+    begun: Instant,
     deadline: Instant,
+    /// Recipients of the chunk with an outcome, and how many of them had it before this turn.
     done: AtomicI64,
+    done_before: i64,
+    /// The route of its wires, unless one was diverted.
+    road: Mutex<Option<Arc<Road>>>,
+    /// Wires that it has.
+    wires: AtomicUsize,
+    /// Whether a rate held somebody back: more wires would only wait.
+    slowed: AtomicBool,
     _watch: Watch,
 }
 
@@ -129,6 +141,7 @@ impl<'a> Turn<'a> {
         composer: Composer,
         recipients: Vec<Recipient>,
     ) -> Self {
+        let (begun, done_before) = (Instant::now(), i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0));
         Self {
             context,
             post: &context.post,
@@ -140,20 +153,57 @@ impl<'a> Turn<'a> {
             postponed: Mutex::default(),
             lines: Mutex::default(),
             halt: Mutex::new(None),
-            done: AtomicI64::new(i64::from(chunk.size) - i64::try_from(recipients.len()).unwrap_or(0)),
+            done: AtomicI64::new(done_before),
+            done_before,
+            road: Mutex::default(),
+            wires: AtomicUsize::new(0),
+            slowed: AtomicBool::new(false),
             queue: Mutex::new(recipients.into()),
-            deadline: Instant::now() + Duration::from_secs(context.settings.sending.turn_seconds),
+            begun,
+            deadline: begun + Duration::from_secs(context.settings.sending.turn_seconds),
             _watch: context.post.guide.watch(chunk.campaign_id),
         }
     }
 
-    /// Sends over these wires until nobody is left or the turn is halted.
+    /// Sends over these wires, and others that are idle, until nobody is left or the turn is halted.
     pub async fn run(&self, wires: Vec<Wire>) {
-        let senders = join_all(wires.into_iter().map(|wire| sender::run(self, wire)));
-        tokio::select! {
-            _ = senders => {}
-            never = self.report() => match never {},
+        *self.road.lock() = wires.first().map(|wire| wire.road.clone());
+        let (more, mut borrowed) = tokio::sync::mpsc::unbounded_channel();
+        let mut senders: FuturesUnordered<_> = wires.into_iter().map(|wire| sender::run(self, wire)).collect();
+        let others = async {
+            tokio::select! {
+                never = self.report() => match never {},
+                never = growth::run(self, more) => match never {},
+            }
+        };
+        tokio::pin!(others);
+        while !senders.is_empty() {
+            self.wires.store(senders.len(), Ordering::Relaxed);
+            tokio::select! {
+                _ = senders.next() => {}
+                Some(wire) = borrowed.recv() => senders.push(sender::run(self, wire)),
+                () = &mut others => {}
+            }
         }
+        // Borrowed just when the last one was done.
+        while let Ok(wire) = borrowed.try_recv() {
+            self.post.wires.put_back(wire);
+        }
+    }
+
+    /// How many wires more, of which route, the turn would keep busy: none where a rate, the receiver or its limit of connections is what
+    /// takes the time.
+    pub(super) fn wants(&self) -> Option<(Arc<Road>, usize)> {
+        let wires = self.wires.load(Ordering::Relaxed);
+        let done = u32::try_from(self.done.load(Ordering::Relaxed) - self.done_before).unwrap_or(0);
+        let enough = self.begun.elapsed().as_secs_f64() * f64::from(u32::try_from(wires).unwrap_or(u32::MAX));
+        if self.slowed.load(Ordering::Relaxed) || self.halted().is_some() || f64::from(done) < enough {
+            return None;
+        }
+        let more = self.left().div_ceil(RECIPIENTS_PER_WIRE).saturating_sub(wires);
+        let road = self.road.lock().clone().filter(|road| more > 0 && !self.post.health.is_open(road.id))?;
+        let limited = !self.is_mixed() && self.shaped(&road, &self.chunk.destination).shape.limits_connections();
+        (!limited).then_some((road, more))
     }
 
     /// Stores progress every other second: a chunk that gets on is never taken for poison, however often its workers die.
@@ -266,6 +316,7 @@ impl<'a> Turn<'a> {
                 Ok(Take::Granted) => return Next::Recipient(recipient, shaped),
                 Ok(Take::Refused { wait, by_destination: true }) if self.is_mixed() => self.postpone(recipient, shape, wait),
                 Ok(Take::Refused { wait, .. }) => {
+                    self.slowed.store(true, Ordering::Relaxed);
                     self.queue.lock().push_front(recipient);
                     if wait > SHORT_WAIT {
                         self.halt(Halt::Throttled(wait.min(LOOK_AGAIN)));

@@ -1,7 +1,8 @@
 //! Which route a chunk takes: the campaign's own, or by weight among those that work.
 //!
 //! Weights share recipients, not chunks: each route has had so many for its weight, and the one that has had least is next. A route that
-//! was away begins where the others are, so that it does not get everything until it has caught up.
+//! was away begins where the others are, so that it does not get everything until it has caught up. A chunk is counted when its way is
+//! chosen, so that of several that choose at once each knows of the others; who did not go after all is given back.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -40,8 +41,50 @@ impl Shares {
         }
         let start = self.start(road);
         self.begun = start;
-        let recipients = f64::from(u32::try_from(recipients).unwrap_or(u32::MAX));
-        self.served.insert(road.id, start + recipients / f64::from(road.weight));
+        self.served.insert(road.id, start + portion(road, recipients));
+    }
+
+    fn give_back(&mut self, road: &Road, recipients: usize) {
+        if road.weight > 0
+            && let Some(served) = self.served.get_mut(&road.id)
+        {
+            *served -= portion(road, recipients);
+        }
+    }
+}
+
+fn portion(road: &Road, recipients: usize) -> f64 {
+    f64::from(u32::try_from(recipients).unwrap_or(u32::MAX)) / f64::from(road.weight)
+}
+
+/// Recipients that are counted for a route before they go by it. Those that did not are given back when it is dropped.
+pub struct Booking<'a> {
+    ways: &'a Ways,
+    road: Arc<Road>,
+    /// Counted, and not gone.
+    open: usize,
+}
+
+impl Booking<'_> {
+    /// They take this route instead.
+    pub fn turn_to(&mut self, road: &Arc<Road>) {
+        if self.road.id != road.id {
+            let mut shares = self.ways.shares.lock();
+            shares.give_back(&self.road, self.open);
+            shares.count(road, self.open);
+            self.road = road.clone();
+        }
+    }
+
+    /// All but `left` of them went.
+    pub fn went_but(mut self, left: usize) {
+        self.open = left.min(self.open);
+    }
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        self.ways.shares.lock().give_back(&self.road, self.open);
     }
 }
 
@@ -62,20 +105,28 @@ impl Ways {
     /// Routes that a campaign may take now, the best first: its own alone if it pins one, else those that work and are not in `but`.
     #[must_use]
     pub fn open_to(&self, pinned: Option<Uuid>, but: &[Uuid]) -> Vec<Arc<Road>> {
-        let mut roads: Vec<_> = self
-            .guide
-            .roads()
-            .iter()
-            .filter(|road| pinned.is_none_or(|id| road.id == id) && !but.contains(&road.id) && !self.health.is_open(road.id))
-            .cloned()
-            .collect();
+        let mut roads = self.working(pinned, but);
         self.shares.lock().order(&mut roads);
         roads
     }
 
-    /// So many recipients go by this route.
-    pub fn count(&self, road: &Road, recipients: usize) {
-        self.shares.lock().count(road, recipients);
+    fn working(&self, pinned: Option<Uuid>, but: &[Uuid]) -> Vec<Arc<Road>> {
+        let roads = self.guide.roads();
+        let working = roads
+            .iter()
+            .filter(|road| pinned.is_none_or(|id| road.id == id) && !but.contains(&road.id) && !self.health.is_open(road.id));
+        working.cloned().collect()
+    }
+
+    /// The same for so many recipients, which are counted for the best of them. None: no route is open.
+    #[must_use]
+    pub fn book(&self, pinned: Option<Uuid>, recipients: usize) -> Option<(Vec<Arc<Road>>, Booking<'_>)> {
+        let mut roads = self.working(pinned, &[]);
+        let mut shares = self.shares.lock();
+        shares.order(&mut roads);
+        let road = roads.first()?.clone();
+        shares.count(&road, recipients);
+        Some((roads, Booking { ways: self, road, open: recipients }))
     }
 
     /// Why no route is open, and when it is worth asking again. Jobs that say so are due as soon as a route is mended.
@@ -144,6 +195,22 @@ mod tests {
         shared_out(&mut shares, &roads[..1], 1_000);
         let had = shared_out(&mut shares, &roads, 100);
         assert!(had[0].abs_diff(had[1]) <= 1_000, "{had:?}");
+    }
+
+    #[test]
+    fn recipients_that_did_not_go_are_not_counted() {
+        let (mut shares, roads) = (Shares::default(), [road(1, 1), road(2, 1)]);
+        // Every second chunk finds its route full.
+        for turn in 0..1_000 {
+            let mut order = roads.to_vec();
+            shares.order(&mut order);
+            shares.count(&order[0], 100);
+            if turn % 2 == 1 {
+                shares.give_back(&order[0], 100);
+            }
+        }
+        let had = shared_out(&mut shares, &roads, 1_000);
+        assert!(had[0].abs_diff(had[1]) <= 600, "{had:?}");
     }
 
     #[test]

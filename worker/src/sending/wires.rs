@@ -42,8 +42,13 @@ pub struct Wires {
     urgent_timeouts: Timeouts,
     waiting: Mutex<Waiting>,
     urgent_waiting: Mutex<Waiting>,
+    /// Until when nothing is borrowed: a chunk did not get its share.
+    short_until: Mutex<Option<Instant>>,
     health: Arc<Health>,
 }
+
+/// After a chunk did not get its share nothing is borrowed for so long: it comes again before.
+const SHORT_FOR: Duration = Duration::from_secs(2);
 
 /// Idle connections by route, with the moment since which they are.
 type Waiting = HashMap<Uuid, Vec<(Instant, Kept)>>;
@@ -101,10 +106,18 @@ pub struct Wire {
     place: OwnedSemaphorePermit,
     /// Of a message: its place is one that campaigns do not get.
     urgent: bool,
+    /// Beyond the share of its chunk.
+    borrowed: bool,
     shares: Vec<Share>,
 }
 
 impl Wire {
+    /// Whether it goes back when somebody is short of wires.
+    #[must_use]
+    pub fn is_borrowed(&self) -> bool {
+        self.borrowed
+    }
+
     /// Gives up the leases of destinations, but those of this shape.
     pub fn leave_seats(&mut self, but: Option<&Shape>) {
         for share in &mut self.shares {
@@ -172,6 +185,7 @@ impl Wires {
             urgent_timeouts: shortened(&sending.timeouts, sending.transactional.longest_step_seconds),
             waiting: Mutex::default(),
             urgent_waiting: Mutex::default(),
+            short_until: Mutex::default(),
             health,
         }
     }
@@ -183,6 +197,38 @@ impl Wires {
     /// Redis failed: no connection may be opened.
     pub async fn take(&self, road: &Arc<Road>, wanted: usize) -> Result<Vec<Wire>, redis::RedisError> {
         let wanted = wanted.min(self.share);
+        let wires = self.gather(road, wanted, self.left_to_campaigns(road)).await?;
+        if wires.len() < wanted {
+            *self.short_until.lock() = Some(Instant::now() + SHORT_FOR);
+        }
+        Ok(wires)
+    }
+
+    /// Up to `wanted` wires more for a chunk that has its share: of those that nobody has a use for, here and on the route. A share stays
+    /// for who comes next.
+    ///
+    /// # Errors
+    /// Redis failed: no connection may be opened.
+    pub async fn borrow(&self, road: &Arc<Road>, wanted: usize) -> Result<Vec<Wire>, redis::RedisError> {
+        if self.are_short() {
+            return Ok(Vec::new());
+        }
+        let idle = self.waiting.lock().get(&road.id).map_or(0, Vec::len);
+        let spare = (self.places.available_permits() + idle).saturating_sub(self.share);
+        let kept = u32::try_from(self.share).unwrap_or(u32::MAX);
+        let mut wires = self.gather(road, wanted.min(spare), self.left_to_campaigns(road).saturating_sub(kept)).await?;
+        wires.iter_mut().for_each(|wire| wire.borrowed = true);
+        Ok(wires)
+    }
+
+    /// Whether a chunk did not get its share a moment ago.
+    #[must_use]
+    pub fn are_short(&self) -> bool {
+        self.short_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Idle connections first, then places with leases of the route, of which campaigns have `limit`.
+    async fn gather(&self, road: &Arc<Road>, wanted: usize, limit: u32) -> Result<Vec<Wire>, redis::RedisError> {
         let mut parts: Vec<(Part, OwnedSemaphorePermit)> = Vec::with_capacity(wanted);
         while parts.len() < wanted {
             let Some(kept) = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop) else { break };
@@ -200,7 +246,7 @@ impl Wires {
             }
         }
         if !places.is_empty() {
-            let leases = self.leases.take(&key(road), self.left_to_campaigns(road), places.len()).await?;
+            let leases = self.leases.take(&key(road), limit, places.len()).await?;
             parts.extend(leases.into_iter().zip(places).map(|(lease, place)| ((None, lease, Vec::new()), place)));
         }
         let wires = parts.into_iter().map(|((session, lease, shares), place)| Wire {
@@ -210,6 +256,7 @@ impl Wires {
             lease,
             place,
             urgent: false,
+            borrowed: false,
             shares,
         });
         Ok(wires.collect())
@@ -229,7 +276,8 @@ impl Wires {
             && let Some(lease) = self.leases.take(&key(road), road.max_connections, 1).await?.pop()
         {
             let window = Arc::new(Semaphore::new(self.look_ahead));
-            return Ok(Some(Wire { road: road.clone(), window, session: None, lease, place, urgent: true, shares: Vec::new() }));
+            let (road, shares) = (road.clone(), Vec::new());
+            return Ok(Some(Wire { road, window, session: None, lease, place, urgent: true, borrowed: false, shares }));
         }
         let idle = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop);
         Ok(idle.map(|(_, kept)| self.wire(road, kept, false)))
@@ -238,7 +286,7 @@ impl Wires {
     fn wire(&self, road: &Arc<Road>, kept: Kept, urgent: bool) -> Wire {
         let Kept { session, open, lease, place, shares } = kept;
         let window = Arc::new(Semaphore::new(self.look_ahead));
-        Wire { road: road.clone(), window, session: Some((session, open)), lease, place, urgent, shares }
+        Wire { road: road.clone(), window, session: Some((session, open)), lease, place, urgent, borrowed: false, shares }
     }
 
     /// Connections of a route that campaigns may have, over all processes.
@@ -338,12 +386,14 @@ impl Wires {
         Ok(&mut wire.session.insert((session, open)).0)
     }
 
-    /// Puts a wire back. Its window must be empty by then.
+    /// Puts a wire back. Its window must be empty by then. One that was borrowed is closed, so that other processes find its lease, unless
+    /// it is this process that is short.
     pub fn put_back(&self, wire: Wire) {
-        let Wire { road, session, lease, place, urgent, shares, .. } = wire;
+        let Wire { road, session, lease, place, urgent, borrowed, shares, .. } = wire;
         let Some((session, open)) = session.filter(|(session, _)| session.is_usable()) else { return };
         let kept = Kept { session, open, lease, place, shares };
-        if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) {
+        if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) || borrowed && !self.are_short()
+        {
             kept.close();
         } else {
             let waiting = if urgent { &self.urgent_waiting } else { &self.waiting };

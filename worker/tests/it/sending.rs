@@ -151,6 +151,34 @@ async fn a_tarpit_and_a_throttled_domain_hold_nobody_else_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_borrows_connections_that_stand_idle_and_gives_them_back_when_somebody_comes() {
+    let mut house = House::new().await;
+    house.stage.settings.sending.chunk_recipients = 5_000;
+    house.sink.settings.delay_ms.store(50, Ordering::Relaxed);
+    let long = house.stage.campaign(&[("orchard.test", 5_000)]).await.campaign_id;
+    // Each of eight slots has two of the sixteen connections.
+    let worker = house.worker(&[(Lane::Bulk, 8)]).await;
+    let counts = house.sink.counts.clone();
+    let peak = |domain: &str| counts.stats().domains.get(domain).map_or(0, |domain| domain.connections_peak);
+    house.until(long, "all are used but the next one's", |_| peak("orchard.test") >= 14).await;
+    assert_eq!(peak("orchard.test"), 14);
+
+    let mut others = Vec::new();
+    for domain in ["harbor.test", "meadow.test", "quarry.test"] {
+        others.push((domain, house.stage.campaign(&[(domain, 30)]).await.campaign_id));
+    }
+    for (domain, other) in others {
+        assert_eq!(house.until_finished(other).await.accepted, 30, "{domain}");
+        assert!(peak(domain) <= 2, "no more than its share: {domain}");
+    }
+    assert!(counts.stats().connections_open <= 16);
+    let tally = house.tally(long).await;
+    worker.stop().await;
+    assert!(tally.pending > 1_000, "the long one did not have to end first: {tally:?}");
+    assert_eq!(counts.stats().duplicates, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_become_outcomes_and_the_hopeless_expire() {
     let mut house = House::new().await;
     house.stage.settings.sending.retry.expire_seconds = 2.0;

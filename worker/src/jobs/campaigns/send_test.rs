@@ -18,7 +18,7 @@ impl Run for SendTest {
     async fn run(self, context: &Context) -> Outcome {
         let standing = standing::find(&context.pool, self.campaign_id).await?;
         let composer = Composer::new(self.campaign_id, &standing, &context.post).await.map_err(unusable)?;
-        let wires = take_wires(context, standing.route_id, 1).await?;
+        let (wires, booking) = take_wires(context, standing.route_id, 1, self.to.len()).await?;
         let Some(mut wire) = wires.into_iter().next() else {
             return Err(Failure::Yield(std::time::Duration::from_millis(200), None));
         };
@@ -55,6 +55,7 @@ impl Run for SendTest {
             answers.push(answer);
         }
         context.post.wires.put_back(wire);
+        booking.went_but(0);
         Ok(json!({ "mails": answers }))
     }
 }

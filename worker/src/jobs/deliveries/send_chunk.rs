@@ -18,14 +18,12 @@ use crate::{
     run::{Context, Failure, Outcome, Run},
     sending::{
         composer::Composer,
-        turn::{Halt, Turn},
+        turn::{Halt, RECIPIENTS_PER_WIRE, Turn},
+        ways::Booking,
         wires::Wire,
     },
     stages::{self, Stage},
 };
-
-/// Recipients for which another connection is worth opening.
-const RECIPIENTS_PER_WIRE: usize = 8;
 
 impl Run for SendChunk {
     async fn run(self, context: &Context) -> Outcome {
@@ -58,15 +56,13 @@ impl Run for SendChunk {
             None
         } else {
             let wanted = recipients.len().div_ceil(RECIPIENTS_PER_WIRE);
-            let wires = take_wires(context, standing.route_id, wanted).await?;
+            let (wires, booking) = take_wires(context, standing.route_id, wanted, recipients.len()).await?;
             let wires = seated(context, &chunk, standing.workspace_id, wires).await?;
-            if let Some(wire) = wires.first() {
-                context.post.ways.count(&wire.road, recipients.len());
-            }
             let composer = Composer::new(chunk.campaign_id, &standing, &context.post).await.map_err(unusable)?;
             let turn = Turn::new(context, &chunk, &standing, composer, recipients);
             turn.run(wires).await;
             let postponed = turn.postponed();
+            booking.went_but(turn.left() + postponed.len());
             if !postponed.is_empty() {
                 let mut connection = context.pool.acquire().await.map_err(shared::error::Error::from)?;
                 ledger::postpone(&mut connection, chunk.campaign_id, chunk.id, context.lease_epoch, &postponed).await?;
@@ -129,18 +125,23 @@ async fn seated(context: &Context, chunk: &Chunk, workspace_id: Uuid, wires: Vec
     if seated.is_empty() { Err(later(Duration::from_millis(500))) } else { Ok(seated) }
 }
 
-/// Wires of the best route that has any: the campaign's own, or one by weight among those that work.
-pub(crate) async fn take_wires(context: &Context, pinned: Option<Uuid>, wanted: usize) -> Result<Vec<Wire>, Failure> {
+/// Wires of the best route that has any: the campaign's own, or one by weight among those that work. So many recipients are counted for it.
+pub(crate) async fn take_wires(
+    context: &Context,
+    pinned: Option<Uuid>,
+    wanted: usize,
+    recipients: usize,
+) -> Result<(Vec<Wire>, Booking<'_>), Failure> {
     let post = &context.post;
-    let roads = post.ways.open_to(pinned, &[]);
-    if roads.is_empty() {
+    let Some((roads, mut booking)) = post.ways.book(pinned, recipients) else {
         let (wait, why) = post.ways.closed(pinned);
         return Err(Failure::Yield(wait, Some(why)));
-    }
+    };
     for road in roads {
+        booking.turn_to(&road);
         let wires = post.wires.take(&road, wanted).await.map_err(redis)?;
         if !wires.is_empty() {
-            return Ok(wires);
+            return Ok((wires, booking));
         }
     }
     Err(later(Duration::from_millis(500)))
