@@ -76,8 +76,18 @@ impl Desk {
         }
     }
 
-    /// Serves a ticket: claims and runs one job, if there is one. The ticket may be stale, doubled or garbage. Answers whether it ran one.
-    pub async fn serve(self: &Arc<Self>, lane: Lane, ticket: &[u8]) -> bool {
+    /// Serves a ticket: claims and runs a job, if there is one, and others after it as long as there are any, since the bell rings a few
+    /// times a second only. The ticket may be stale, doubled or garbage. Answers how many it ran.
+    pub async fn serve(self: &Arc<Self>, lane: Lane, ticket: &[u8]) -> usize {
+        let mut served = 0;
+        let mut hint = Uuid::from_slice(ticket).ok();
+        while self.serve_one(lane, hint.take()).await {
+            served += 1;
+        }
+        served
+    }
+
+    async fn serve_one(self: &Arc<Self>, lane: Lane, hint: Option<Uuid>) -> bool {
         let Some(slots) = self.slots.get(&lane) else { return false };
         // A run outlives the apalis worker that took its ticket: the slots are the process's.
         let Ok(slot) = slots.clone().acquire_owned().await else { return false };
@@ -89,7 +99,7 @@ impl Desk {
             owner: self.heart.worker_id,
             lease_seconds: self.settings.queue.lease_seconds,
             destination_cap: self.settings.sending.destination_cap(lane),
-            hint: Uuid::from_slice(ticket).ok(),
+            hint,
         };
         match stages::of(Stage::Claim, claim.take(&self.pool)).await {
             Ok(Some(job)) => {

@@ -103,6 +103,14 @@ impl Api {
         answer(self.request(Method::POST, path).json(body), "POST", path).await
     }
 
+    /// PATCH of a JSON body, whatever it answers.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<()> {
+        answer::<Value>(self.request(Method::PATCH, path).json(body), "PATCH", path).await.map(drop)
+    }
+
     /// Makes a workspace and acts in it from now on; a server without this endpoint keeps the caller's own.
     ///
     /// # Errors
@@ -178,13 +186,14 @@ impl Api {
         }
     }
 
-    /// The route to `url`; made if there is none.
+    /// The route to `url`, with so many connections; made if there is none.
     ///
     /// # Errors
     /// The server refused.
     pub async fn route_to(&self, url: &str, max_connections: usize) -> Result<Uuid> {
         let routes: Page<Route> = self.get("/routes?limit=100").await?;
         if let Some(route) = routes.data.iter().find(|route| route.url.trim_end_matches('/') == url.trim_end_matches('/')) {
+            self.patch(&format!("/routes/{}", route.id), &json!({"max_connections": max_connections})).await?;
             return Ok(route.id);
         }
         let name = url.split("://").last().unwrap_or(url).trim_end_matches('/');

@@ -9,6 +9,7 @@ use super::{
     campaign::{Run, Shot},
     figures::{head, median, row},
     place::Place,
+    signing,
 };
 use crate::{
     client::{api::Api, contacts, sink::Sink},
@@ -46,6 +47,8 @@ struct Figures {
     octets: usize,
     recipients: usize,
     median_per_second: f64,
+    /// Signatures with these keys that all cores make a second where they do nothing else.
+    bare_per_second: f64,
     runs: Vec<Run>,
 }
 
@@ -101,7 +104,10 @@ pub async fn run(options: &Options) -> Result<()> {
         ]);
         runs.push(run);
     }
+    let named = options.keys.clone();
+    let bare_per_second = tokio::task::spawn_blocking(move || signing::bound(&named)).await??;
     let figures = Figures {
+        bare_per_second,
         keys: options.keys.clone(),
         octets,
         recipients,
@@ -109,6 +115,10 @@ pub async fn run(options: &Options) -> Result<()> {
         runs,
     };
     println!("\nMedian: {:.0} accepted/s, signed with {keys}.", figures.median_per_second);
+    println!(
+        "With these keys all cores of this machine sign {bare_per_second:.0} times a second where they do nothing else: sending reaches {:.0} % of that.",
+        100.0 * figures.median_per_second / bare_per_second
+    );
     conditions.write(place.json.as_ref(), &figures)
 }
 

@@ -17,6 +17,9 @@ use crate::{
     demo::{journey::float, template},
 };
 
+/// Connections of a route that campaigns leave to messages (`sending.transactional.reserved`): beyond those that the workers open.
+const RESERVED: usize = 4;
+
 /// What to start.
 #[derive(clap::Args)]
 pub struct Options {
@@ -65,7 +68,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let api = Api::login(&place.login).await?;
     let sink = Sink::at(&place.sink_http)?;
     let most = options.workers.iter().copied().max().context("no number of workers is given")?;
-    let route = api.route_to(&format!("smtp://{}", place.sink_smtp), place.connections * most).await?;
+    let route = api.route_to(&format!("smtp://{}", place.sink_smtp), place.connections * most + RESERVED).await?;
     let conditions = place.conditions(
         "scale-out",
         format!("{} connections of each process, the sink answers a message after {} ms", place.connections, options.delay_ms),

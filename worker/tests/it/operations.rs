@@ -25,7 +25,7 @@ async fn a_paused_house_starts_no_message_and_goes_on_when_it_is_resumed() {
     let paused = house.tally(campaign).await;
     assert_eq!((paused.in_flight, paused.unknown), (0, 0), "{paused:?}");
     assert!(paused.accepted < 1700, "there is something left to hold back: {paused:?}");
-    assert!(!worker.desk().serve(Lane::Bulk, &[]).await);
+    assert_eq!(worker.desk().serve(Lane::Bulk, &[]).await, 0);
     assert_eq!(house.sink.counts.stats().received, still);
     assert!(sending::resume(&mut connection).await.expect("resumed"));
     let tally = house.until_finished(campaign).await;
@@ -42,7 +42,7 @@ async fn a_restored_backup_sends_nothing_until_it_is_confirmed() {
     let worker = house.worker(&[(Lane::Bulk, 4), (Lane::Critical, 1)]).await;
     assert_eq!(worker.desk().post.guide.hold(), Some(Hold::Restored), "known before the first ticket is served");
     for _ in 0..5 {
-        assert!(!worker.desk().serve(Lane::Bulk, &[]).await);
+        assert_eq!(worker.desk().serve(Lane::Bulk, &[]).await, 0);
     }
     let picture = stuck::picture(&house.stage.pool, &house.stage.settings).await.expect("a picture");
     assert_eq!(picture.hold, Some(Hold::Restored));
