@@ -76,23 +76,28 @@ impl Desk {
         }
     }
 
-    /// Serves a ticket: claims and runs a job, if there is one, and others after it as long as there are any, since the bell rings a few
-    /// times a second only. The ticket may be stale, doubled or garbage. Answers how many it ran.
+    /// Serves a ticket: claims and runs a job, if there is one, and others after it as long as there are any and they get on, since the
+    /// bell rings a few times a second only. The ticket may be stale, doubled or garbage. Answers how many it ran.
     pub async fn serve(self: &Arc<Self>, lane: Lane, ticket: &[u8]) -> usize {
-        let mut served = 0;
         let mut hint = Uuid::from_slice(ticket).ok();
-        while self.serve_one(lane, hint.take()).await {
+        let mut served = 0;
+        while let Some(gets_on) = self.serve_one(lane, hint.take()).await {
             served += 1;
+            // What waits or fails would be tried again and again, as fast as a claim can be made: the next ticket is early enough.
+            if !gets_on {
+                break;
+            }
         }
         served
     }
 
-    async fn serve_one(self: &Arc<Self>, lane: Lane, hint: Option<Uuid>) -> bool {
-        let Some(slots) = self.slots.get(&lane) else { return false };
+    /// Claims and runs a job. Answers whether it got on; nothing if there was none.
+    async fn serve_one(self: &Arc<Self>, lane: Lane, hint: Option<Uuid>) -> Option<bool> {
+        let slots = self.slots.get(&lane)?;
         // A run outlives the apalis worker that took its ticket: the slots are the process's.
-        let Ok(slot) = slots.clone().acquire_owned().await else { return false };
+        let slot = slots.clone().acquire_owned().await.ok()?;
         if self.closing.is_cancelled() || !self.heart.pulse.is_fresh() {
-            return false;
+            return None;
         }
         let claim = Claim {
             lane,
@@ -105,19 +110,19 @@ impl Desk {
             Ok(Some(job)) => {
                 let desk = self.clone();
                 let run = self.runs.spawn(async move { desk.carry(lane, job, slot).await });
-                let _ = run.await;
-                true
+                Some(run.await.unwrap_or(false))
             }
-            Ok(None) => false,
+            Ok(None) => None,
             Err(error) => {
                 tracing::warn!(%error, %lane, "could not claim");
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                false
+                None
             }
         }
     }
 
-    async fn carry(self: Arc<Self>, lane: Lane, job: Job, slot: OwnedSemaphorePermit) {
+    /// Answers whether the job got on: it is done, or it has had its turn.
+    async fn carry(self: Arc<Self>, lane: Lane, job: Job, slot: OwnedSemaphorePermit) -> bool {
         let lease = Lease { job_id: job.id, epoch: job.lease_epoch };
         let flag = self.heart.keep(lease);
         if self.closing.is_cancelled() {
@@ -163,6 +168,7 @@ impl Desk {
             }
             _ => tracing::debug!(outcome = word, duration_ms = begun.elapsed().as_millis(), "a job ended"),
         });
+        matches!(outcome, outcome::Outcome::Succeeded(_) | outcome::Outcome::Yielded { delay_ms: 0, error: None })
     }
 
     fn judge(&self, job: &Job, result: Result<serde_json::Value, Failure>) -> outcome::Outcome {

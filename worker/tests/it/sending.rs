@@ -58,6 +58,28 @@ async fn garbage_and_forged_tickets_are_no_ops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_ticket_serves_until_nothing_is_left_and_what_waits_is_not_tried_again_and_again() {
+    let mut house = House::new().await;
+    house.stage.settings.queue.bell_ms = 3_600_000;
+    house.stage.settings.sending.chunk_recipients = 50;
+    let worker = house.worker(&[(Lane::Bulk, 1)]).await;
+    let campaign = house.stage.campaign(&[("orchard.test", 50), ("harbor.test", 50), ("meadow.test", 50)]).await.campaign_id;
+    // One ticket for the launch and three chunks, and perhaps the one of the bell's only stroke.
+    assert!(worker.desk().serve(Lane::Bulk, &[]).await > 0);
+    assert_eq!(house.until_finished(campaign).await.accepted, 150);
+
+    house.stage.execute("UPDATE routes SET disabled_at = now()").await;
+    worker.desk().post.guide.look().await.expect("a look");
+    house.stage.campaign(&[("orchard.test", 50), ("harbor.test", 50)]).await;
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        served.push(worker.desk().serve(Lane::Bulk, &[]).await);
+    }
+    worker.stop().await;
+    assert_eq!(served, [2, 1, 0], "the launch and a chunk that waits, the other chunk, nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_with_two_bells_and_two_sweepers_send_to_each_once() {
     let house = House::new().await;
     let campaign = house.stage.campaign(&[("orchard.test", 900), ("greylist.test", 200), ("flaky.test", 100)]).await.campaign_id;
