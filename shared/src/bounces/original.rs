@@ -13,7 +13,9 @@ use super::{
 /// Lines that say "from here on it is your own message".
 static MARK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let marks = [
-        r"[-=_*#+ ]{2,}\W*(?:(?:the )?(?:original|returned|unsent|undelivered|undeliverable|bounced|failed|your) (?:message|mail|e-?mail|text)|message (?:header|text|content|body|source)|header of the|below this line|this is a copy|included is|copy of|begin(?:ning)? (?:of )?(?:the )?(?:original|returned|message)|unsent message|headers? (?:of|from)|returned (?:mail|message)|text of|undelivered-message|forwarded message|original)",
+        r"[-=_*#+ ]{2,}\W*(?:(?:the )?(?:original|returned|unsent|undelivered|undeliverable|bounced|failed|your) (?:message|mail|e-?mail|text)|message (?:header|text|content|body|source)|header of the|below this line|this is a copy|included is|copy of|begin(?:ning)? (?:of )?(?:the )?(?:original|returned|message)|unsent message|headers? (?:of|from)|returned (?:mail|message)|text of|undelivered-message|forwarded message|original|mensaje original|mensagem original|message d'origine|messaggio originale|(?:ursprüngliche|original)nachricht)",
+        // What a virus scanner puts under every mail.
+        r"_{8,} +\S.* _{8,} *$",
         r"(?:the )?original message (?:follows|headers?|details|is attached|text|was:|below)",
         r"original message(?: is)? ?(?:attached|included|enclosed)?:? *$",
         r"(?:the )?message headers? follows?",

@@ -71,6 +71,7 @@ const READ: &[(&str, &[&str])] = &[
             "cy@example.net failed 5.2.2 quota",
         ],
     ),
+    ("scanned", &["ada@example.com failed - inactive"]),
     ("sendgrid", &["ada@example.com failed - expired"]),
     ("sendmail", &["ada@example.com failed 5.1.1 invalid_recipient hard"]),
     ("sendmail_5", &["ada@gone.example.com failed - bad_domain hard"]),

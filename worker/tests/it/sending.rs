@@ -187,10 +187,10 @@ async fn a_chunk_borrows_connections_that_stand_idle_and_gives_them_back_when_so
 
     let mut others = Vec::new();
     for domain in ["harbor.test", "meadow.test", "quarry.test"] {
-        others.push((domain, house.stage.campaign(&[(domain, 30)]).await.campaign_id));
+        others.push((domain, house.stage.campaign(&[(domain, 16)]).await.campaign_id));
     }
     for (domain, other) in others {
-        assert_eq!(house.until_finished(other).await.accepted, 30, "{domain}");
+        assert_eq!(house.until_finished(other).await.accepted, 16, "{domain}");
         assert!(peak(domain) <= 2, "no more than its share: {domain}");
     }
     assert!(counts.stats().connections_open <= 16);
