@@ -1,6 +1,9 @@
 //! A part as the database takes it: one row an address, in the order of addresses.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 use uuid::Uuid;
 
@@ -60,6 +63,20 @@ impl Batch {
             .collect::<Result<_>>()?;
         let Part { records, invalid, errors, bytes_done, last, .. } = part;
         Ok(Self { records, invalid, duplicate, contacts, errors, bytes_done, last })
+    }
+
+    /// Whether an address stands in both.
+    #[must_use]
+    pub fn shares_an_address(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.contacts.iter().peekable(), other.contacts.iter().peekable());
+        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
+            match our.email.cmp(&their.email) {
+                Ordering::Less => ours.next(),
+                Ordering::Greater => theirs.next(),
+                Ordering::Equal => return true,
+            };
+        }
+        false
     }
 }
 

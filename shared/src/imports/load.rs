@@ -1,26 +1,19 @@
-//! The run of [`super::payload::LoadContacts`]: part by part, each in one fenced transaction with the pointer, the next one being read
-//! meanwhile. A run that follows a
-//! crash reads the file again and passes over what the pointer says is loaded, so every row is loaded once.
+//! The run of [`super::payload::LoadContacts`]: part by part, each in one fenced transaction with the pointer. A run that follows a crash
+//! reads the file again and passes over what the pointer says is loaded, so every row is loaded once.
 
 use std::future::Future;
 
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use sqlx::PgPool;
-use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{
-    batch::Batch,
     import::{self, Import, Report},
-    part::{self, Committed},
+    part,
     source::{Source, SourceError},
+    underway::Underway,
 };
-use crate::{
-    error::Error,
-    queue::claim::Lease,
-    store::{Store, StoreError},
-};
+use crate::{error::Error, queue::claim::Lease, store::Store};
 
 /// Records of a part: a fraction of a second in the database, so that a heartbeat that waits for the fence is never late, and enough
 /// that what a statement costs by itself does not count.
@@ -91,7 +84,7 @@ impl Load<'_> {
         let import = import::get(self.pool, self.import_id).await?;
         let bytes = self.store.read(&import.object_key, 0).await?.boxed();
         let mut source = Source::open(bytes).await.map_err(refused)?;
-        let mut done = import.records_done;
+        let done = import.records_done;
         let mut skipped = 0;
         while skipped < done {
             let passed = source.skip(SKIP_RECORDS.min(done - skipped)).await?;
@@ -101,65 +94,25 @@ impl Load<'_> {
             skipped += passed;
             self.tell(checkpoint, &import, import.bytes_done).await?;
         }
-        let mut batches = Reading::start(source, self.part_records);
+        let mut underway = Underway::start(self, source, done);
         loop {
-            let batch = batches.next().await?;
-            match part::commit(self.pool, self.lease, self.import_id, done, &batch).await? {
-                Committed::NoList => return Err(Halt::Refused("the list of this import was deleted".to_owned())),
-                Committed::Done(import) => {
-                    done = import.records_done;
-                    if batch.last {
-                        // The import is finished: a wish to cancel comes too late.
-                        let _ = self.tell(checkpoint, &import, import.size_bytes).await;
-                        return Ok(import.report());
-                    }
-                    self.tell(checkpoint, &import, import.bytes_done).await?;
+            let import = match underway.commit_next().await {
+                Err(error) if part::list_is_gone(&error) => {
+                    return Err(Halt::Refused("the list of this import was deleted".to_owned()));
                 }
+                other => other?,
+            };
+            if import.state == "finished" {
+                // A wish to cancel comes too late.
+                let _ = self.tell(checkpoint, &import, import.size_bytes).await;
+                return Ok(import.report());
             }
+            self.tell(checkpoint, &import, import.bytes_done).await?;
         }
     }
 
     async fn tell<C: Checkpoint>(self, checkpoint: &mut C, import: &Import, done: i64) -> Result<(), Halt<C::Stop>> {
         checkpoint.checkpoint(done, import.size_bytes).await.map_err(Halt::Stopped)
-    }
-}
-
-/// The next part is read while the database takes this one: a task that ends with this.
-struct Reading {
-    task: JoinHandle<()>,
-    batches: mpsc::Receiver<Result<Batch, Error>>,
-}
-
-impl Reading {
-    fn start<S>(mut source: Source<S>, part_records: i64) -> Self
-    where
-        S: Stream<Item = Result<Bytes, StoreError>> + Unpin + Send + 'static,
-    {
-        // One being committed, one waiting, one being read.
-        let (sender, batches) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            loop {
-                let batch = match source.part(part_records).await {
-                    Ok(part) => Batch::of(part),
-                    Err(error) => Err(error.into()),
-                };
-                let over = batch.as_ref().map_or(true, |batch| batch.last);
-                if sender.send(batch).await.is_err() || over {
-                    return;
-                }
-            }
-        });
-        Self { task, batches }
-    }
-
-    async fn next(&mut self) -> Result<Batch, Error> {
-        self.batches.recv().await.unwrap_or_else(|| Err(Error::Internal("the task that reads the file is gone".to_owned())))
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     batch::Batch,
     import::{self, Report},
     load::{Checkpoint, Halt, Load, PART_RECORDS},
-    part,
+    part::{self, Place},
     people::Way,
     row_errors,
     source::Source,
@@ -226,6 +226,70 @@ async fn a_run_that_stops_between_any_two_parts_is_taken_up_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_part_is_written_before_the_one_before_it_is_committed_and_waits_for_it() {
+    let house = House::new().await;
+    let pool = &house.stage.pool;
+    for ends_well in [true, false] {
+        let accepted = house.upload(people(30)).await;
+        let lease = house.claim(accepted).await;
+        import::start(pool, lease, accepted.id).await.expect("started");
+        let import = import::get(pool, accepted.id).await.expect("there");
+        let bytes = house.store.read(&import.object_key, 0).await.expect("read");
+        let mut source = Source::open(Box::pin(bytes)).await.expect("open");
+        let one = Batch::of(source.part(10).await.expect("a part")).expect("a batch");
+        let two = Batch::of(source.part(10).await.expect("a part")).expect("a batch");
+        let place = |before| Place { import_id: accepted.id, before };
+
+        let first = part::begin(pool, place(0), &one).await.expect("begun").write(&one, Way::Copy).await.expect("written");
+        let second = part::begin(pool, place(10), &two).await.expect("begun").write(&two, Way::Copy);
+        let end_of_first = async {
+            let waits = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                         WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)";
+            while !sqlx::query_scalar::<_, bool>(waits).fetch_one(pool).await.expect("asked") {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(import::get(pool, accepted.id).await.expect("there").records_done, 0);
+            if ends_well { first.commit(lease, &one).await.map(|_| ()) } else { Ok(drop(first)) }
+        };
+        let (second, first) = tokio::join!(second, end_of_first);
+        first.expect("committed");
+        let second = second.expect("written").commit(lease, &two).await;
+        if ends_well {
+            assert_eq!(second.expect("committed").records_done, 20);
+        } else {
+            let error = second.expect_err("what comes before is not there");
+            assert_eq!(error.to_string(), format!("import {} no longer stands at 10 records", accepted.id));
+        }
+        assert_eq!(house.run(accepted, 10).await.records, 30);
+        assert_eq!((house.count("contacts").await, house.count("list_members").await), (30, 30));
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_every_part_ends_as_its_last_row_says() {
+    let house = House::new().await;
+    let rows: String = (0..60).map(|n| format!("person{}@a.test,Person {n}\n", if n % 5 == 0 { 0 } else { n })).collect();
+    let accepted = house.upload(format!("email,name\n{rows}")).await;
+    let report = house.run(accepted, 5).await;
+    assert_eq!(report, Report { records: 60, created: 49, updated: 11, ..Report::default() });
+    assert_eq!(house.people().await[0].name, "Person 55");
+}
+
+#[tokio::test]
+async fn known_contacts_behind_new_ones_are_updated() {
+    let house = House::new().await;
+    let known = house.upload("email,name\nperson33@a.test,Known\nperson71@a.test,Known\n").await;
+    house.run(known, 10).await;
+    let rows: String = (0..100).map(|n| format!("person{n}@a.test,Person {n}\n")).collect();
+    let accepted = house.upload(format!("email,name\n{rows}")).await;
+    let report = house.run(accepted, 10).await;
+    assert_eq!(report, Report { records: 100, created: 98, updated: 2, ..Report::default() });
+    let people = house.people().await;
+    assert_eq!((people.len(), people.iter().filter(|person| person.name == "Known").count()), (100, 0));
+    assert_eq!(house.count("list_members").await, 100);
+}
+
+#[tokio::test]
 async fn a_crash_inside_a_part_leaves_nothing_of_it() {
     let house = House::new().await;
     let accepted = house.upload(people(30)).await;
@@ -238,9 +302,10 @@ async fn a_crash_inside_a_part_leaves_nothing_of_it() {
     let mut source = Source::open(Box::pin(bytes)).await.expect("open");
     assert_eq!(source.skip(10).await.expect("skipped"), 10);
     let batch = Batch::of(source.part(10).await.expect("a part")).expect("a batch");
-    let mut transaction = house.stage.pool.begin().await.expect("begun");
-    part::load(&mut transaction, lease, accepted.id, 10, &batch, Way::Copy).await.expect("loaded, not committed");
-    transaction.rollback().await.expect("as a crash does");
+    let place = Place { import_id: accepted.id, before: 10 };
+    let begun = part::begin(&house.stage.pool, place, &batch).await.expect("begun");
+    let written = begun.write(&batch, Way::Copy).await.expect("written, not committed");
+    drop(written);
 
     assert_eq!(house.count("contacts").await, 10);
     assert_eq!(house.run(accepted, 10).await, Report { records: 30, created: 30, ..Report::default() });
@@ -259,7 +324,10 @@ async fn a_run_whose_lease_is_lost_commits_nothing() {
         assert!(matches!(halt, Halt::Failed(Error::Conflict(_))), "{halt:?}");
     }
     let batch = Batch { records: 10, last: true, ..Batch::default() };
-    let error = part::commit(&house.stage.pool, stale, accepted.id, 10, &batch).await.expect_err("fenced");
+    let place = Place { import_id: accepted.id, before: 10 };
+    let begun = part::begin(&house.stage.pool, place, &batch).await.expect("begun");
+    let written = begun.write(&batch, Way::Copy).await.expect("written");
+    let error = written.commit(stale, &batch).await.expect_err("fenced");
     assert_eq!(error.to_string(), format!("job {} is no longer leased to this run", accepted.job_id));
     assert_eq!(house.count("contacts").await, 10);
     let report = house.load(accepted, current, 10).run(&mut Watch::default()).await.expect("loaded");
