@@ -249,10 +249,13 @@ async fn a_part_is_written_before_the_one_before_it_is_committed_and_waits_for_i
                 tokio::task::yield_now().await;
             }
             assert_eq!(import::get(pool, accepted.id).await.expect("there").records_done, 0);
-            if ends_well { first.commit(lease, &one).await.map(|_| ()) } else { Ok(drop(first)) }
+            if ends_well {
+                assert_eq!(first.commit(lease, &one).await.expect("committed").records_done, 10);
+            } else {
+                drop(first);
+            }
         };
-        let (second, first) = tokio::join!(second, end_of_first);
-        first.expect("committed");
+        let (second, ()) = tokio::join!(second, end_of_first);
         let second = second.expect("written").commit(lease, &two).await;
         if ends_well {
             assert_eq!(second.expect("committed").records_done, 20);
