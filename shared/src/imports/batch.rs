@@ -1,9 +1,6 @@
 //! A part as the database takes it: one row an address, in the order of addresses.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, btree_map::Entry},
-};
+use std::cmp::Ordering;
 
 use uuid::Uuid;
 
@@ -55,7 +52,7 @@ impl Batch {
         let merged = merge(part.rows);
         let duplicate = i64::try_from(valid - merged.len()).map_err(Error::internal)?;
         let contacts = merged
-            .into_values()
+            .into_iter()
             .map(|row| {
                 let attributes = serde_json::to_string(&row.attributes).map_err(Error::internal)?;
                 Ok(Staged { id: Uuid::now_v7(), email: row.email, name: row.name, attributes })
@@ -80,15 +77,15 @@ impl Batch {
     }
 }
 
-fn merge(rows: Vec<Row>) -> BTreeMap<String, Row> {
-    let mut contacts = BTreeMap::new();
+/// One row an address, in the order of addresses: later rows of the file are taken into the first.
+fn merge(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_by(|one, other| one.email.cmp(&other.email));
+    let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
-        match contacts.entry(row.email.clone()) {
-            Entry::Vacant(free) => {
-                free.insert(row);
-            }
-            Entry::Occupied(mut earlier) => earlier.get_mut().absorb(row),
+        match merged.last_mut() {
+            Some(first) if first.email == row.email => first.absorb(row),
+            _ => merged.push(row),
         }
     }
-    contacts
+    merged
 }

@@ -1,7 +1,7 @@
 //! Rows in the binary format of PostgreSQL's COPY (its documentation: "COPY", section "Binary Format"): the cheapest way in, a page of
 //! rows at a time.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgCopyIn};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -12,23 +12,27 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// Version of the binary form of jsonb: its text follows.
 const JSONB_VERSION: u8 = 1;
-/// Bytes of one message to the server.
-const MESSAGE_BYTES: usize = 256 * 1024;
+/// Bytes from which on rows are sent.
+const MESSAGE_BYTES: usize = 128 * 1024;
 
 /// Rows on their way into one table.
-#[derive(Debug)]
-pub struct Rows {
-    bytes: Vec<u8>,
+pub struct Rows<'c> {
+    copy: PgCopyIn<&'c mut PgConnection>,
     columns: i16,
+    /// Written and not sent.
+    bytes: Vec<u8>,
 }
 
-impl Rows {
-    /// No rows of so many columns yet; `bytes` is how much room to keep for them.
-    #[must_use]
-    pub fn of(columns: i16, bytes: usize) -> Self {
-        let mut rows = Vec::with_capacity(HEADER.len() + bytes + TRAILER.len());
-        rows.extend_from_slice(HEADER);
-        Self { bytes: rows, columns }
+impl<'c> Rows<'c> {
+    /// Begins `statement`, a `COPY … FROM STDIN (FORMAT binary)` of so many columns.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn begin(connection: &'c mut PgConnection, statement: &str, columns: i16) -> Result<Self> {
+        let copy = connection.copy_in_raw(statement).await?;
+        let mut bytes = Vec::with_capacity(MESSAGE_BYTES + MESSAGE_BYTES / 4);
+        bytes.extend_from_slice(HEADER);
+        Ok(Self { copy, columns, bytes })
     }
 
     /// A row begins; each of its columns follows, in order.
@@ -61,16 +65,25 @@ impl Rows {
         self
     }
 
-    /// Sends the rows by `statement`, a `COPY … FROM STDIN (FORMAT binary)`.
+    /// Sends what is written, once it is worth a message.
+    ///
+    /// # Errors
+    /// The database failed, or refused an earlier row.
+    pub async fn send(&mut self) -> Result<()> {
+        if self.bytes.len() >= MESSAGE_BYTES {
+            self.copy.send(self.bytes.as_slice()).await?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends the rest; answers how many rows came in.
     ///
     /// # Errors
     /// The database refused a row, or failed: none of them is there then.
-    pub async fn send(mut self, connection: &mut PgConnection, statement: &str) -> Result<u64> {
+    pub async fn finish(mut self) -> Result<u64> {
         self.bytes.extend_from_slice(&TRAILER);
-        let mut copy = connection.copy_in_raw(statement).await?;
-        for message in self.bytes.chunks(MESSAGE_BYTES) {
-            copy.send(message).await?;
-        }
-        copy.finish().await.map_err(Error::from)
+        self.copy.send(self.bytes.as_slice()).await?;
+        self.copy.finish().await.map_err(Error::from)
     }
 }
