@@ -13,13 +13,21 @@ pub type Attributes = Map<String, Value>;
 /// Checks the size.
 ///
 /// # Errors
-/// [`Error::Invalid`] names `attributes` and how large they are.
+/// As [`encode`].
 pub fn check(attributes: &Attributes) -> Result<()> {
-    let bytes = serde_json::to_vec(attributes).map_err(Error::internal)?.len();
-    if bytes > MAX_BYTES {
-        return Err(Error::invalid("attributes", format!("must have at most {MAX_BYTES} bytes as JSON, not {bytes}")));
+    encode(attributes).map(drop)
+}
+
+/// Checks the size; answers the JSON.
+///
+/// # Errors
+/// [`Error::Invalid`] names `attributes` and how large they are.
+pub fn encode(attributes: &Attributes) -> Result<String> {
+    let text = serde_json::to_string(attributes).map_err(Error::internal)?;
+    if text.len() > MAX_BYTES {
+        return Err(Error::invalid("attributes", format!("must have at most {MAX_BYTES} bytes as JSON, not {}", text.len())));
     }
-    Ok(())
+    Ok(text)
 }
 
 /// Checks a person's name: it goes into headers of mails, so it holds no line ends.

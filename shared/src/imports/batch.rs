@@ -46,18 +46,15 @@ impl Batch {
     /// Merges and sorts what was read.
     ///
     /// # Errors
-    /// Attributes cannot be written as JSON.
+    /// Attributes are no JSON.
     pub fn of(part: Part) -> Result<Self> {
         let valid = part.rows.len();
-        let merged = merge(part.rows);
+        let merged = merge(part.rows)?;
         let duplicate = i64::try_from(valid - merged.len()).map_err(Error::internal)?;
         let contacts = merged
             .into_iter()
-            .map(|row| {
-                let attributes = serde_json::to_string(&row.attributes).map_err(Error::internal)?;
-                Ok(Staged { id: Uuid::now_v7(), email: row.email, name: row.name, attributes })
-            })
-            .collect::<Result<_>>()?;
+            .map(|Row { email, name, attributes }| Staged { id: Uuid::now_v7(), email, name, attributes })
+            .collect();
         let Part { records, invalid, errors, bytes_done, last, .. } = part;
         Ok(Self { records, invalid, duplicate, contacts, errors, bytes_done, last })
     }
@@ -78,14 +75,14 @@ impl Batch {
 }
 
 /// One row an address, in the order of addresses: later rows of the file are taken into the first.
-fn merge(mut rows: Vec<Row>) -> Vec<Row> {
+fn merge(mut rows: Vec<Row>) -> Result<Vec<Row>> {
     rows.sort_by(|one, other| one.email.cmp(&other.email));
     let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
         match merged.last_mut() {
-            Some(first) if first.email == row.email => first.absorb(row),
+            Some(first) if first.email == row.email => first.absorb(row)?,
             _ => merged.push(row),
         }
     }
-    merged
+    Ok(merged)
 }

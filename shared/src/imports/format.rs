@@ -100,7 +100,7 @@ fn evidence(text: &[u8], delimiter: u8, whole: bool) -> (bool, usize, usize) {
             }
             Step::Record => agreeing += usize::from(columns > 1 && records.current().len() == columns),
             Step::BadQuote => {}
-            Step::NeedMore | Step::End => break,
+            Step::Hopeless | Step::NeedMore | Step::End => break,
         }
     }
     (names_email, agreeing, columns)

@@ -11,7 +11,7 @@ use super::{
     import::{self, Import, Report},
     part,
     source::{Source, SourceError},
-    underway::Underway,
+    underway::{Cause, Underway},
 };
 use crate::{error::Error, queue::claim::Lease, store::Store};
 
@@ -87,7 +87,7 @@ impl Load<'_> {
         let done = import.records_done;
         let mut skipped = 0;
         while skipped < done {
-            let passed = source.skip(SKIP_RECORDS.min(done - skipped)).await?;
+            let passed = source.skip(SKIP_RECORDS.min(done - skipped)).await.map_err(refused)?;
             if passed == 0 {
                 return Err(Halt::Refused(format!("the file ends after {skipped} records, although {done} of it are loaded")));
             }
@@ -97,10 +97,12 @@ impl Load<'_> {
         let mut underway = Underway::start(self, source, done);
         loop {
             let import = match underway.commit_next().await {
-                Err(error) if part::list_is_gone(&error) => {
+                Err(Cause::Write(error)) if part::list_is_gone(&error) => {
                     return Err(Halt::Refused("the list of this import was deleted".to_owned()));
                 }
-                other => other?,
+                Err(Cause::Write(error)) => return Err(error.into()),
+                Err(Cause::Read(error)) => return Err(refused(error)),
+                Ok(import) => import,
             };
             if import.state == "finished" {
                 // A wish to cancel comes too late.

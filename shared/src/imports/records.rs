@@ -8,6 +8,10 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 /// Longest record in bytes. A longer one is a quote that was never closed.
 pub const LONGEST_RECORD: usize = 256 * 1024;
 
+/// What may be read in vain, behind quotes that turn out to be no quotes: so much, and so many times what the file has.
+const VAIN_BYTES: u64 = 64 * 1024 * 1024;
+const VAIN_TIMES: u64 = 4;
+
 /// What the bytes so far hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -15,6 +19,8 @@ pub enum Step {
     Record,
     /// A line that cannot be read because of a quote: see [`Records::current`], which has no fields; reading goes on with the next line.
     BadQuote,
+    /// Too much was read in vain behind bad quotes: reading on would take hours. [`Records::current`] is the last one.
+    Hopeless,
     /// Push more, or say that nothing follows.
     NeedMore,
     /// No record is left.
@@ -37,6 +43,8 @@ pub struct Records {
     ends: Vec<usize>,
     fields_len: usize,
     ends_len: usize,
+    /// Bytes that were read and are to be read again.
+    vain: u64,
 }
 
 /// A place in the file.
@@ -106,6 +114,7 @@ impl Records {
             ends: vec![0; 64],
             fields_len: 0,
             ends_len: 0,
+            vain: 0,
         }
     }
 
@@ -142,7 +151,9 @@ impl Records {
             return if self.ended { Step::End } else { Step::NeedMore };
         }
         loop {
-            let input = &self.buffer[self.scanned..];
+            // No further than a record may go: a piece holds many, and each of them may begin with a quote that takes in all the others.
+            let limit = (self.start + LONGEST_RECORD + 1).min(self.buffer.len());
+            let input = &self.buffer[self.scanned..limit];
             if input.is_empty() && !self.ended {
                 return Step::NeedMore;
             }
@@ -187,14 +198,16 @@ impl Records {
 
     /// Gives up the line on which the record starts; the parser begins afresh behind it.
     fn take_line(&mut self) -> Step {
-        let rest = &self.buffer[self.start..];
+        // Of a line without an end, as much as a record may have: the same wherever the pieces were cut.
+        let rest = &self.buffer[self.start..self.scanned];
         let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+        self.vain += (self.scanned - self.start - length) as u64;
         self.found = Found { line: self.position.line, raw: (self.start, self.start + length), fields: 0 };
         (self.fields_len, self.ends_len) = (0, 0);
         self.parser = parser(self.delimiter);
         self.pass(length);
         self.scanned = self.start;
-        Step::BadQuote
+        if self.vain > VAIN_BYTES + VAIN_TIMES * self.position.offset { Step::Hopeless } else { Step::BadQuote }
     }
 
     /// Moves over `length` bytes and counts the lines that end in them.
@@ -278,7 +291,7 @@ mod tests {
                     Some(piece) => records.push(piece),
                     None => records.end(),
                 },
-                Step::End => return rows,
+                Step::Hopeless | Step::End => return rows,
             }
         }
     }
@@ -317,6 +330,31 @@ mod tests {
         assert_eq!(rows.len(), 1 + 2 * LONGEST_RECORD / row.len());
         assert_eq!(rows[0].1, ["(quote)", "\"open,x"]);
         assert_eq!(rows[1], (2, vec!["ada@example.test".to_owned(), "Ada".to_owned()]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_at_the_same_place_whatever_the_pieces() {
+        let text = format!("a,{}\nb,c\n", "x".repeat(2 * LONGEST_RECORD));
+        let whole = read(b',', &[text.as_bytes()]);
+        assert_eq!(whole.len(), 3);
+        assert_eq!(whole[2], (2, vec!["b".to_owned(), "c".to_owned()]));
+        assert_eq!(whole, read(b',', &text.as_bytes().chunks(4_000).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_file_whose_every_line_opens_a_quote_that_takes_in_the_next_is_given_up_soon() {
+        // Each line closes the quote of the one before it behind a text, and opens another: none of the records ends.
+        let text = "a@b.c\"x,\"y\n".repeat(4 * LONGEST_RECORD / 12);
+        let mut records = Records::new(b',', 1, 0);
+        records.push(text.as_bytes());
+        let mut lines = 0;
+        while records.advance() == Step::BadQuote {
+            lines += 1;
+        }
+        assert_eq!(records.current().line, lines + 1);
+        let most = VAIN_BYTES / LONGEST_RECORD as u64 + 100;
+        assert!((250..most).contains(&lines), "{lines} lines, {} bytes in vain", records.vain);
+        assert!(records.fields.len() <= 2 * LONGEST_RECORD && records.ends.len() <= 2 * LONGEST_RECORD);
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use tokio::task::coop;
 
 use super::{
     format::{self, HEAD_BYTES},
     header::Header,
-    records::{Records, Step},
+    records::{LONGEST_RECORD, Records, Step},
     row::{self, Row, RowError},
 };
 use crate::store::StoreError;
 
-/// Bytes of the file that a part takes at most, whatever its records: what bounds memory.
+/// Bytes that a part takes at most, of the file as well as in memory, whatever its records: each repeats the names of its columns, and what
+/// is wrong with it repeats the record.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Why a file cannot be read.
@@ -75,7 +77,7 @@ impl<S: Stream<Item = Result<Bytes, StoreError>> + Unpin> Source<S> {
         let step = fill(&mut records, &mut bytes).await?;
         let header = match step {
             Step::Record => Header::parse(records.current().fields()),
-            Step::BadQuote => Err("the header has a quote that is not closed".to_owned()),
+            Step::BadQuote | Step::Hopeless => Err("the header has a quote that is not closed, or is too long".to_owned()),
             Step::NeedMore | Step::End => Err("the file is empty".to_owned()),
         };
         Ok(Self { bytes, records, header: header.map_err(SourceError::Refused)? })
@@ -84,13 +86,14 @@ impl<S: Stream<Item = Result<Bytes, StoreError>> + Unpin> Source<S> {
     /// Passes over at most `most` records; answers how many.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn skip(&mut self, most: i64) -> Result<i64, StoreError> {
+    /// As [`Source::part`].
+    pub async fn skip(&mut self, most: i64) -> Result<i64, SourceError> {
         let mut skipped = 0;
         while skipped < most {
             match fill(&mut self.records, &mut self.bytes).await? {
                 Step::Record if row::is_blank(&self.records.current()) => {}
                 Step::Record | Step::BadQuote => skipped += 1,
+                Step::Hopeless => return Err(self.hopeless()),
                 Step::NeedMore | Step::End => break,
             }
         }
@@ -100,25 +103,37 @@ impl<S: Stream<Item = Result<Bytes, StoreError>> + Unpin> Source<S> {
     /// The next at most `most` records.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn part(&mut self, most: i64) -> Result<Part, StoreError> {
+    /// The store failed, or the file is full of quotes that are never closed.
+    pub async fn part(&mut self, most: i64) -> Result<Part, SourceError> {
         let mut part = Part::default();
         let begin = self.records.offset();
-        while part.records < most && self.records.offset() - begin < PART_BYTES {
+        let mut kept = 0;
+        while part.records < most && self.records.offset() - begin < PART_BYTES && kept < PART_BYTES {
             match fill(&mut self.records, &mut self.bytes).await? {
                 Step::Record if row::is_blank(&self.records.current()) => continue,
                 Step::Record => match row::parse(&self.header, &self.records.current()) {
-                    Ok(row) => part.rows.push(row),
+                    Ok(row) => {
+                        kept += row.bytes() as u64;
+                        part.rows.push(row);
+                    }
                     Err(mut errors) => {
                         part.invalid += 1;
+                        kept += errors.iter().map(RowError::bytes).sum::<usize>() as u64;
                         part.errors.append(&mut errors);
                     }
                 },
                 Step::BadQuote => {
                     part.invalid += 1;
-                    let reason = "has a quote that is not closed, or text behind a closing quote";
-                    part.errors.push(row::refuse(&self.records.current(), reason));
+                    let record = self.records.current();
+                    let error = if record.raw.len() > LONGEST_RECORD {
+                        row::refuse(&record, format!("is longer than {LONGEST_RECORD} bytes"))
+                    } else {
+                        row::refuse(&record, "has a quote that is not closed, or text behind a closing quote")
+                    };
+                    kept += error.bytes() as u64;
+                    part.errors.push(error);
                 }
+                Step::Hopeless => return Err(self.hopeless()),
                 Step::NeedMore | Step::End => {
                     part.last = true;
                     break;
@@ -129,6 +144,13 @@ impl<S: Stream<Item = Result<Bytes, StoreError>> + Unpin> Source<S> {
         part.bytes_done = i64::try_from(self.records.offset()).unwrap_or(i64::MAX);
         Ok(part)
     }
+
+    fn hopeless(&self) -> SourceError {
+        let line = self.records.current().line;
+        SourceError::Refused(format!(
+            "the file has too many quotes that are not closed; line {line} has the last that was looked at"
+        ))
+    }
 }
 
 /// The next step that is not [`Step::NeedMore`].
@@ -137,6 +159,8 @@ where
     S: Stream<Item = Result<Bytes, StoreError>> + Unpin,
 {
     loop {
+        // A piece holds ten thousands of records; others want to run too.
+        coop::consume_budget().await;
         match records.advance() {
             Step::NeedMore => match bytes.next().await {
                 Some(piece) => records.push(&piece?),

@@ -13,6 +13,7 @@ use super::{
     load::{Checkpoint, Halt, Load, PART_RECORDS},
     part::{self, Place},
     people::Way,
+    row::Row,
     row_errors,
     source::Source,
     sweep,
@@ -430,6 +431,41 @@ async fn a_file_without_addresses_fails_as_a_whole() {
     assert!(matches!(&halt, Halt::Refused(failure) if failure == sentence), "{halt:?}");
     let import = import::get(&house.stage.pool, accepted.id).await.expect("there");
     assert_eq!((import.state.as_str(), import.failure.as_deref()), ("failed", Some(sentence)));
+}
+
+#[tokio::test]
+async fn a_file_full_of_quotes_that_are_not_closed_fails_soon_and_keeps_what_came_before() {
+    let house = House::new().await;
+    // Each line closes the quote of the one before it and opens another.
+    let file = format!("email,x\nada@a.test,1\n{}", "a@b.c\"x,\"y\n".repeat(30_000));
+    let accepted = house.upload(file).await;
+    let lease = house.claim(accepted).await;
+    let halt = house.load(accepted, lease, 10).run(&mut Watch::default()).await.expect_err("refused");
+    let import = import::get(&house.stage.pool, accepted.id).await.expect("there");
+    let failure = import.failure.expect("a sentence");
+    assert!(matches!(&halt, Halt::Refused(sentence) if *sentence == failure), "{halt:?}");
+    assert!(failure.starts_with("the file has too many quotes that are not closed; line 2"), "{failure}");
+    assert_eq!((import.state.as_str(), house.count("contacts").await), ("failed", 1));
+}
+
+#[tokio::test]
+async fn a_part_is_bounded_in_memory_too_although_each_row_repeats_the_names_of_its_columns() {
+    let names: Vec<String> = (0..80).map(|n| format!("{n}{}", "x".repeat(88))).collect();
+    let rows: String = (0..5_000).map(|n| format!("p{n}@a.test{}\n", ",1".repeat(80))).collect();
+    let file = format!("email,{}\n{rows}", names.join(","));
+    let pieces = futures::stream::iter([Ok(Bytes::from(file))]);
+    let mut source = Source::open(pieces).await.expect("open");
+    let mut read = 0;
+    loop {
+        let part = source.part(PART_RECORDS).await.expect("a part");
+        let bytes: usize = part.rows.iter().map(Row::bytes).sum();
+        assert!(bytes < 9 * 1024 * 1024 && part.invalid == 0, "{bytes} bytes");
+        read += part.rows.len();
+        if part.last {
+            break;
+        }
+    }
+    assert_eq!(read, 5_000);
 }
 
 #[tokio::test]

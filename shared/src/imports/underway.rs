@@ -20,13 +20,30 @@ use super::{
     load::Load,
     part::{self, Place, Written},
     people::{self, Way},
-    source::Source,
+    source::{Source, SourceError},
 };
 use crate::{
     error::{Error, Result},
     queue::claim::Lease,
     store::StoreError,
 };
+
+/// Why a file cannot be loaded further.
+#[derive(Debug)]
+pub enum Cause {
+    /// It cannot be read.
+    Read(SourceError),
+    /// A part cannot be written: as [`part::Begun::write`] and [`Written::commit`].
+    Write(Error),
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+type Read = Result<Batch, Cause>;
 
 /// Parts that are written at the same time, each over a connection of its own.
 const WRITTEN_AT_ONCE: usize = 2;
@@ -38,14 +55,14 @@ pub struct Underway {
     pool: PgPool,
     lease: Lease,
     import_id: Uuid,
-    read: mpsc::Receiver<Result<Batch>>,
+    read: mpsc::Receiver<Read>,
     _reading: AbortOnDropHandle<()>,
     /// Whether nothing follows of what is read.
     over: bool,
     /// Read and not begun, or to be begun again.
     waiting: VecDeque<Arc<Batch>>,
     /// Why the file could not be read further.
-    failure: Option<Error>,
+    failure: Option<Cause>,
     writing: VecDeque<Writing>,
     /// Of the last of these: resolved once it is begun, or will not be.
     begun: Option<oneshot::Receiver<()>>,
@@ -94,8 +111,8 @@ impl Underway {
     /// Commits the next part of the file; answers the import as it is then.
     ///
     /// # Errors
-    /// As [`part::Begun::write`] and [`Written::commit`]; or the file could not be read.
-    pub async fn commit_next(&mut self) -> Result<Import> {
+    /// [`Cause`]. What is in the file before it stands where it is.
+    pub async fn commit_next(&mut self) -> Result<Import, Cause> {
         let (Part { place, batch, mut way }, mut written) = self.next_written().await?;
         while let Err(error) = &written
             && people::came_second(error)
@@ -110,11 +127,11 @@ impl Underway {
         let written = written?;
         let all_new = usize::try_from(written.created()).is_ok_and(|created| created == batch.contacts.len());
         self.way = if all_new { Way::Fresh } else { Way::Copy };
-        written.commit(self.lease, &batch).await
+        Ok(written.commit(self.lease, &batch).await?)
     }
 
     /// The first of those that are being written, once it is; others are read and begun meanwhile.
-    async fn next_written(&mut self) -> Result<(Part, Result<Written>)> {
+    async fn next_written(&mut self) -> Result<(Part, Result<Written>), Cause> {
         loop {
             self.begin();
             let room = !self.over && self.waiting.is_empty() && self.writing.len() < WRITTEN_AT_ONCE;
@@ -136,8 +153,8 @@ impl Underway {
         }
     }
 
-    fn receive(&mut self, read: Option<Result<Batch>>) {
-        match read.unwrap_or_else(|| Err(Error::internal("the task that reads the file is gone"))) {
+    fn receive(&mut self, read: Option<Read>) {
+        match read.unwrap_or_else(|| Err(Error::internal("the task that reads the file is gone").into())) {
             Ok(batch) => {
                 self.over = batch.last;
                 self.waiting.push_back(Arc::new(batch));
@@ -200,14 +217,14 @@ async fn write(turn: Option<Turn>, pool: PgPool, place: Place, batch: Arc<Batch>
     begun.write(&batch, way).await
 }
 
-async fn read_on<S>(mut source: Source<S>, part_records: i64, read: mpsc::Sender<Result<Batch>>)
+async fn read_on<S>(mut source: Source<S>, part_records: i64, read: mpsc::Sender<Read>)
 where
     S: Stream<Item = Result<Bytes, StoreError>> + Unpin + Send + 'static,
 {
     loop {
         let batch = match source.part(part_records).await {
-            Ok(part) => Batch::of(part),
-            Err(error) => Err(error.into()),
+            Ok(part) => Batch::of(part).map_err(Cause::from),
+            Err(error) => Err(Cause::Read(error)),
         };
         let over = batch.as_ref().map_or(true, |batch| batch.last);
         if read.send(batch).await.is_err() || over {

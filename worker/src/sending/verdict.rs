@@ -75,8 +75,8 @@ pub fn judge(sent: &Sent, attempts: i16, age_seconds: f64, retry: &Retry, roll: 
             let closing = *stage == Stage::Mail && reply.code == 421 && !verdict.policy;
             let route_fault = verdict.scope == Scope::Route || closing;
             let (state, delay, reason) = match verdict.action {
-                Action::Accept => (State::Accepted, 0.0, None),
-                Action::Defer => deferral(if route_fault { ROUTE_RETRY_SECONDS } else { f64::INFINITY }),
+                // Only the answer to a whole message accepts one: `Sent::Accepted`.
+                Action::Accept | Action::Defer => deferral(if route_fault { ROUTE_RETRY_SECONDS } else { f64::INFINITY }),
                 Action::Bounce => (State::Bounced, 0.0, None),
                 Action::Fail => (State::Failed, 0.0, None),
             };

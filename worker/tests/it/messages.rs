@@ -207,6 +207,35 @@ async fn what_a_dead_worker_left_in_flight_goes_again_with_the_same_message_id()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_that_the_database_refuses_for_a_while_is_kept_and_nothing_is_sent_twice() {
+    let office = Office::new().await;
+    // A sequence keeps count of what is rolled back.
+    office
+        .house
+        .stage
+        .execute(
+            "CREATE SEQUENCE refusals;
+             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'not now' USING ERRCODE = '57014'; END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON messages FOR EACH ROW WHEN (NEW.state = 'accepted') EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    let id = office.post(Office::draft("ann@orchard.test")).await.id;
+    let worker = office.worker().await;
+    for _ in 0..600 {
+        if office.house.stage.number("SELECT last_value FROM refusals", id).await >= 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(office.find(id).await.state, State::Sending);
+    office.house.stage.execute("DROP TRIGGER refuse ON messages").await;
+    let message = office.until(id, State::Accepted).await;
+    worker.stop().await;
+    assert_eq!((message.attempts, office.sink().counts.stats().received), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_cut_off_in_the_middle_leaves_the_message_to_the_next_one() {
     let mut office = Office::new().await;
     office.house.stage.settings.worker.drain_seconds = 1;

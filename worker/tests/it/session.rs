@@ -4,9 +4,13 @@ mod script;
 mod tls;
 
 use mochila_bench::sink::{Change, Options, Sink};
-use mochila_worker::clients::smtp::{Invalid, Malformed, OpenError, Relay, Reply, Sent, Session, SessionError, Stage, Trouble};
+use mochila_worker::{
+    clients::smtp::{Invalid, Malformed, OpenError, Relay, Reply, Sent, Session, SessionError, Stage, Trouble},
+    sending::verdict::judge,
+};
 use proptest::{collection::vec, prelude::*};
 use script::{Server, Step, envelope, greet, line, relay, say};
+use shared::{deliveries::ledger::State, settings::Settings};
 
 const MESSAGE: &[u8] = b"Message-ID: <1@a.test>\r\nSubject: hi\r\n\r\nhello\r\n";
 
@@ -327,6 +331,50 @@ async fn a_refused_sender_is_not_followed_by_a_message_that_the_server_would_tak
     assert_eq!((stage, usable), (Stage::Mail, false));
     drop(session);
     assert!(server.transcripts().await[0].ends_with("DATA\r\n"));
+}
+
+#[tokio::test]
+async fn a_yes_before_the_message_is_there_is_no_yes_to_the_message() {
+    let answers = ["250 ok\r\n250 ok\r\n250 ok\r\n", "250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n", "250 ok\r\n354 go\r\n354 go\r\n"];
+    let stages = [Stage::Data, Stage::Data, Stage::Recipient];
+    for (answer, stage) in answers.into_iter().zip(stages) {
+        let odd = vec![say(answer), Step::Hang];
+        let server = Server::start(vec![script(vec![greet(&["PIPELINING"]), envelope(), odd])]).await;
+        let mut session = server.open().await;
+        let error = not_sent(send(&mut session, "r@b.test").await);
+        assert_eq!(error.stage, stage, "{answer:?}");
+        assert!(matches!(error.trouble, Trouble::Malformed(Malformed::Unexpected(250 | 354))), "{answer:?}: {error}");
+        let judgement = judge(&Sent::NotSent { error }, 1, 0.0, &Settings::sample().sending.retry, 0.5);
+        assert_eq!((judgement.state, judgement.route_fault, judgement.again), (State::Deferred, true, false), "{answer:?}");
+        assert!(!session.is_usable());
+        drop(session);
+        assert!(server.transcripts().await[0].ends_with("DATA\r\n"), "no message after {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_when_a_server_says_yes_to_data_after_it() {
+    let odd = vec![say("250 ok\r\n550 5.1.1 no\r\n250 ok\r\n"), Step::Hang];
+    let server = Server::start(vec![script(vec![greet(&["PIPELINING"]), envelope(), odd])]).await;
+    let (stage, reply, usable) = refused(send(&mut server.open().await, "r@b.test").await);
+    assert_eq!((stage, reply.code, usable), (Stage::Recipient, 550, false));
+}
+
+#[tokio::test]
+async fn without_pipelining_too_a_yes_to_data_is_no_yes_to_the_message() {
+    let odd = vec![
+        Step::OnlyLine("MAIL"),
+        say("250 ok\r\n"),
+        Step::OnlyLine("RCPT"),
+        say("250 ok\r\n"),
+        Step::OnlyLine("DATA"),
+        say("250 ok\r\n"),
+        Step::Hang,
+    ];
+    let server = Server::start(vec![script(vec![greet(&["8BITMIME"]), odd])]).await;
+    let mut session = server.open().await;
+    assert_eq!(not_sent(send(&mut session, "r@b.test").await).stage, Stage::Data);
+    assert!(!session.is_usable());
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub enum Sent {
     /// The server has it.
     Accepted(Reply),
-    /// The server does not have it, and said so.
+    /// The server does not have it, and said so: with 400 or more.
     Refused {
         /// What it refused; [`Stage::Reuse`]: it closed a kept connection with a 421 before it looked at this message, so that it may
         /// go out at once on a fresh one, without counting as an attempt.
@@ -70,6 +70,11 @@ enum Halt {
 impl Halt {
     fn refused((stage, reply): (Stage, Reply), usable: bool) -> Self {
         Self::Refused { stage, reply, usable }
+    }
+
+    /// Whoever says yes to what was not asked is out of step with us: nothing that it says from now on can be believed.
+    fn out_of_step(stage: Stage, code: u16) -> Self {
+        Self::Broken(Trouble::from(Malformed::Unexpected(code)).at(stage))
     }
 }
 
@@ -148,6 +153,7 @@ impl Session {
                 Ok(200..=299) if stage == Stage::Recipient => recipient_taken = true,
                 Ok(200..=299) => mail_taken = true,
                 Ok(421) => return Err(Halt::refused(refusal.unwrap_or((stage, self.wire.reply())), false)),
+                Ok(code @ 300..=399) => return Err(Halt::out_of_step(stage, code)),
                 Ok(_) => {
                     let stage = if stage == Stage::Reuse { Stage::Mail } else { stage };
                     refusal.get_or_insert_with(|| (stage, self.wire.reply()));
@@ -167,6 +173,8 @@ impl Session {
                 };
                 Err(Halt::refused(refusal, usable))
             }
+            (Ok(code @ ..400), None) => Err(Halt::out_of_step(Stage::Data, code)),
+            (Ok(..400), Some(refusal)) => Err(Halt::refused(refusal, false)),
             (Ok(code), refusal) => {
                 self.reset_due = mail_taken;
                 Err(Halt::refused(refusal.unwrap_or_else(|| (Stage::Data, self.wire.reply())), code != 421))
@@ -206,6 +214,9 @@ impl Session {
         if good.contains(&code) {
             return Ok(());
         }
+        if code < 400 {
+            return Err(Halt::out_of_step(stage, code));
+        }
         let refused_at = if stage == Stage::Reuse && code != 421 { Stage::Mail } else { stage };
         Err(Halt::refused((refused_at, self.wire.reply()), code != 421))
     }
@@ -224,7 +235,7 @@ impl Session {
             Ok(200..=299) => self.reset_due = false,
             Ok(421) => return Err(Halt::refused((first, self.wire.reply()), false)),
             // Whoever refuses a RSET is out of step with us; nothing of this message was taken.
-            Ok(code) => return Err(Halt::Broken(Trouble::from(Malformed::Unexpected(code)).at(first))),
+            Ok(code) => return Err(Halt::out_of_step(first, code)),
             Err(error) => return Err(Halt::Broken(error)),
         }
         Ok(())
@@ -234,6 +245,10 @@ impl Session {
         // A connection that is already closed is certain now and would be in doubt after the write.
         match self.wire.unasked() {
             None => {}
+            // A yes before the message is there is no yes to the message.
+            Some(Ok(code @ ..400)) => {
+                return (Sent::NotSent { error: Trouble::from(Malformed::Unexpected(code)).at(Stage::Data) }, false);
+            }
             Some(Ok(_)) => {
                 return (Sent::Refused { stage: Stage::Data, reply: self.wire.reply(), session_usable: false }, false);
             }

@@ -9,7 +9,6 @@ use std::{
 use serde_json::{Value, json};
 use shared::{
     deliveries::ledger::State as Verdict,
-    error::Error,
     messages::{
         attachment,
         carry::{self, Admitted, Outcome as Recorded},
@@ -42,8 +41,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Kept connections in a row that turn out to be closed.
 const STALE: usize = 3;
-/// How long an outcome is kept for a PostgreSQL that is away.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two tries to record an outcome.
+const RECORD_AGAIN: Duration = Duration::from_millis(200);
 
 impl Run for SendMessage {
     async fn run(self, context: &Context) -> Outcome {
@@ -327,16 +326,19 @@ impl Attempt<'_> {
         Ok(told(&outcome))
     }
 
-    /// A PostgreSQL that is away for a moment is no reason to send twice.
-    async fn record(&self, outcome: &Recorded) -> Result<Option<f64>, Error> {
-        let begun = Instant::now();
+    /// However long PostgreSQL is away or refuses: whoever gave up here would send twice. Another worker may have the message by then, and
+    /// the attempt's id makes this a no-op.
+    async fn record(&self, outcome: &Recorded) -> Result<Option<f64>, Failure> {
         loop {
             match carry::record(&self.context.pool, outcome).await {
-                Err(error) if error.is_infrastructure() && begun.elapsed() < PATIENCE => {
-                    tracing::warn!(%error, message.id = %outcome.id, "the outcome of a message waits for PostgreSQL");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                Ok(seconds) => return Ok(seconds),
+                Err(error) => {
+                    tracing::warn!(%error, message.id = %outcome.id, "could not record the outcome of a message; trying again")
                 }
-                recorded => return recorded,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RECORD_AGAIN) => {}
+                () = self.context.post.abandon.cancelled() => return Err(Failure::Stopped(Stop::Shutdown)),
             }
         }
     }
