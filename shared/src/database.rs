@@ -1,12 +1,20 @@
 //! The connection to PostgreSQL, and the schema that this build knows.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    str::FromStr,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use sqlx::{
-    ConnectOptions, PgPool,
+    ConnectOptions, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+
+use tokio::runtime::Handle;
 
 use crate::settings;
 
@@ -80,6 +88,39 @@ pub fn pool(database: &settings::Database, application: &str) -> Result<PgPool, 
             })
         })
         .connect_lazy_with(options(database, application)?))
+}
+
+/// Begins a transaction. Dropped on its way, it still gets there, in a task of its own, and is rolled back: a connection that is left
+/// between BEGIN and its answer would go back to the pool inside a transaction, and whoever has it next would lose what it writes.
+///
+/// # Errors
+/// No connection was to be had, or PostgreSQL refused.
+pub fn begin(pool: &PgPool) -> impl Future<Output = Result<Transaction<'static, Postgres>, sqlx::Error>> + Send + 'static {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
+    Whole(Some(Box::pin(async move { pool.begin().await })))
+}
+
+/// Goes on by itself if it is dropped before its end.
+struct Whole<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Whole<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let output = ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Whole<F> {
+    fn drop(&mut self) {
+        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(future);
+        }
+    }
 }
 
 /// Connections that [`beside`] opens at most.

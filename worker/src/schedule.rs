@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use shared::{
-    PgPool, campaigns, deliveries,
+    PgPool, campaigns, database, deliveries,
     operations::sending::{self, Hold},
     queue::{fleet, lease, prune, ticket::Tickets},
     settings::Settings,
@@ -147,7 +147,7 @@ async fn reap_tickets(tools: Tools) -> anyhow::Result<()> {
 }
 
 async fn verify_sending_domains(tools: Tools) -> anyhow::Result<()> {
-    let mut transaction = tools.pool.begin().await?;
+    let mut transaction = database::begin(&tools.pool).await?;
     shared::sending_domains::due::enqueue(&mut transaction, tools.clock.now()).await?;
     transaction.commit().await?;
     Ok(())
@@ -222,7 +222,7 @@ async fn launch_scheduled_campaigns(tools: Tools) -> anyhow::Result<()> {
     if is_copy(&tools).await? {
         return Ok(());
     }
-    let mut transaction = tools.pool.begin().await?;
+    let mut transaction = database::begin(&tools.pool).await?;
     let launched = campaigns::transitions::launch_due(&mut transaction, tools.clock.now()).await?;
     transaction.commit().await?;
     for id in launched {

@@ -16,6 +16,7 @@ use shared::{
         template::{CampaignContent, Rendered},
         transitions::{self, Moved},
     },
+    database,
     error::Error,
     page::{Page, PageRequest},
     queue::lane::Lane,
@@ -171,7 +172,7 @@ async fn create(
     let NewBody { name, subject, from, html, text, list_ids, route_id, scheduled_at } = body;
     let content = CampaignContent { name, subject, from_name: from.name, from_email: from.email, html, text };
     let draft = Draft { content, list_ids, route_id, scheduled_at };
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let created = campaign::create(&mut transaction, caller.scope, draft, state.clock.now()).await?;
     transaction.commit().await?;
     Ok((StatusCode::CREATED, Json(created.into())))
@@ -279,7 +280,7 @@ async fn change(
     let ChangeBody { name, subject, from, html, text, list_ids, route_id, scheduled_at } = body;
     let (from_name, from_email) = (from.name, from.email);
     let change = Change { name, subject, from_name, from_email, html, text, list_ids, route_id, scheduled_at };
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     campaign::expect(&mut transaction, caller.scope, id, &expected).await?;
     let changed = campaign::change(&mut transaction, caller.scope, id, change, state.clock.now()).await?;
     transaction.commit().await?;
@@ -295,7 +296,7 @@ async fn remove(
     Path(id): Path<Uuid>,
     IfMatch(expected): IfMatch,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     campaign::expect(&mut transaction, caller.scope, id, &expected).await?;
     campaign::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
@@ -330,7 +331,7 @@ enum Move {
 }
 
 async fn shift(state: &AppState, caller: &Caller, id: Uuid, change: Move) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let (connection, scope) = (&mut transaction, caller.scope);
     let moved = match change {
         Move::Send => transitions::send(connection, scope, id, state.clock.now()).await?,
@@ -435,7 +436,7 @@ async fn test(
     Path(id): Path<Uuid>,
     Json(body): Json<TestBody>,
 ) -> ApiResult<Accepted> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let moved = transitions::test(&mut transaction, caller.scope, id, &body.to).await?;
     transaction.commit().await?;
     state.ring(Lane::Critical);

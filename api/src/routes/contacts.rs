@@ -11,6 +11,7 @@ use shared::{
         contact::{self, Change, Contact, ContactState, Filter, NewContact},
         list, member,
     },
+    database,
     error::Error,
     page::{Page, PageRequest},
 };
@@ -95,7 +96,7 @@ async fn create(
         let message = format!("must name {MOST_LISTS} lists at most, not {}", list_ids.len());
         return Err(Error::invalid("list_ids", message).into());
     }
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     // In the order of their ids, so that two requests never wait for each other.
     let created = contact::create(&mut transaction, caller.scope, NewContact { email, name, attributes }).await?;
     for list_id in list_ids {
@@ -174,7 +175,7 @@ async fn change(
 ) -> ApiResult<Tagged<ContactBody>> {
     let ChangeBody { email, name, attributes, state: subscription } = body;
     let change = Change { email, name, attributes, state: subscription };
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     contact::expect(&mut transaction, caller.scope, id, &expected).await?;
     let changed = contact::change(&mut transaction, caller.scope, id, change, state.clock.now()).await?;
     transaction.commit().await?;
@@ -192,7 +193,7 @@ async fn remove(
     Path(id): Path<Uuid>,
     IfMatch(expected): IfMatch,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     contact::expect(&mut transaction, caller.scope, id, &expected).await?;
     contact::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;

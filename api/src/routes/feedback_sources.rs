@@ -4,6 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
+    database,
     feedback::source::{self, FeedbackSource, Kind, NewSource},
     page::{Page, PageRequest},
     settings::Secret,
@@ -133,7 +134,7 @@ async fn one(State(state): State<AppState>, caller: Owner, Path(id): Path<Uuid>)
 #[utoipa::path(delete, path = "/feedback-sources/{id}", operation_id = "delete_feedback_source", tag = "feedback", security(("bearer" = ["owner"])),
     responses((status = 204, description = "It is gone")))]
 async fn remove(State(state): State<AppState>, caller: Owner, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     source::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

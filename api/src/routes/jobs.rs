@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     accounts::scope::Scope,
+    database,
     page::{Page, PageRequest},
     queue::{
         inspect::{self, Dead, Extent, Filter},
@@ -175,7 +176,7 @@ async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uu
 #[utoipa::path(post, path = "/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", security(("bearer" = ["editor"])),
     responses((status = 202, description = "It is queued", body = JobBody), (status = 409, description = "the job has not failed")))]
 async fn retry(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Located> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let job = inspect::retry(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok((StatusCode::ACCEPTED, location(id), Json(JobBody::new(job, caller.scope))))
@@ -209,7 +210,7 @@ struct Requeued {
     request_body = Option<RequeueBody>, responses((status = 200, description = "How many were put back", body = Requeued)))]
 async fn requeue_dead(State(state): State<AppState>, caller: Admin, body: Option<Json<RequeueBody>>) -> ApiResult<Json<Requeued>> {
     let RequeueBody { lane, kind } = body.map(|Json(body)| body).unwrap_or_default();
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let requeued = inspect::requeue_dead(&mut transaction, extent(&caller), &Dead { lane, kind, ..Dead::default() }).await?;
     transaction.commit().await?;
     Ok(Json(Requeued { requeued }))

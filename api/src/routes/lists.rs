@@ -9,6 +9,7 @@ use shared::{
         list::{self, List},
         member,
     },
+    database,
     page::{Page, PageRequest},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -108,7 +109,7 @@ async fn rename(
     IfMatch(expected): IfMatch,
     Json(body): Json<Named>,
 ) -> ApiResult<Tagged<ListBody>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     list::expect(&mut transaction, caller.scope, id, &expected).await?;
     list::rename(&mut transaction, caller.scope, id, &body.name).await?;
     transaction.commit().await?;
@@ -127,7 +128,7 @@ async fn remove(
     Path(id): Path<Uuid>,
     IfMatch(expected): IfMatch,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     list::expect(&mut transaction, caller.scope, id, &expected).await?;
     list::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
@@ -187,7 +188,7 @@ async fn add(
     Path(id): Path<Uuid>,
     Json(body): Json<Members>,
 ) -> ApiResult<Json<Added>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let added = member::add(&mut transaction, caller.scope, id, &body.contact_ids).await?;
     transaction.commit().await?;
     Ok(Json(Added { added }))
@@ -201,7 +202,7 @@ async fn take_off(
     caller: Editor,
     Path((id, contact_id)): Path<(Uuid, Uuid)>,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     member::remove(&mut transaction, caller.scope, id, contact_id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

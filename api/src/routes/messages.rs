@@ -13,6 +13,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 use shared::{
+    database,
     error::Error,
     messages::{
         attachment::{self, Given, Told},
@@ -360,7 +361,7 @@ type Taken = (StatusCode, [(HeaderName, String); 1], Json<TakenBody>);
     responses((status = 202, description = "It is on its way", body = TakenBody),
               (status = 409, description = "mail cannot come from shop.example.com: it is no sending domain of this workspace")))]
 async fn create(State(state): State<AppState>, caller: Editor, Json(body): Json<NewBody>) -> ApiResult<Taken> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let expire_seconds = state.settings.sending.transactional.retry.expire_seconds;
     let message = message::create(&mut transaction, caller.scope, body.into(), expire_seconds).await?;
     transaction.commit().await?;
@@ -417,7 +418,7 @@ async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>
     responses((status = 200, description = "It is not sent", body = Summary),
               (status = 409, description = "message 01936f2a-7c1e-7a3b-9c4d-5e6f70818293 is accepted; only one that waits is cancelled")))]
 async fn cancel(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Json<Summary>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let cancelled = message::cancel(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(Json(cancelled.into()))

@@ -7,6 +7,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::{
+    database,
     page::{Page, PageRequest},
     queue::lane::Lane,
     routes::{
@@ -235,7 +236,7 @@ async fn change(
 ) -> ApiResult<Tagged<RouteBody>> {
     let ChangeBody { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled } = body;
     let change = Change { name, url, username, password, tls, max_connections, rate_per_second, weight, disabled };
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     route::expect(&mut transaction, id, &expected).await?;
     let changed = route::change(&mut transaction, &state.vault, id, change).await?;
     let changed = standing::of(&mut transaction, changed).await?;
@@ -254,7 +255,7 @@ async fn disable(
     Path(id): Path<Uuid>,
     IfMatch(expected): IfMatch,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     route::expect(&mut transaction, id, &expected).await?;
     route::disable(&mut transaction, id).await?;
     transaction.commit().await?;
@@ -288,7 +289,7 @@ async fn check(
     _: Admin,
     Path(id): Path<Uuid>,
 ) -> ApiResult<(StatusCode, [(HeaderName, String); 1], Json<CheckBody>)> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let job_id = payload::check(&mut transaction, id).await?;
     transaction.commit().await?;
     state.ring(Lane::Critical);

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     campaigns::sender_domain,
+    database,
     database::Connection,
     page::{Page, PageRequest},
     queue::lane::Lane,
@@ -145,7 +146,7 @@ async fn create(
     caller: Editor,
     Json(body): Json<NewBody>,
 ) -> ApiResult<(StatusCode, Json<DomainBody>)> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let created = sending_domain::create(&mut transaction, &state.vault, caller.scope, &body.domain).await?;
     let told = whole(&state, &mut transaction, created).await?;
     transaction.commit().await?;
@@ -202,7 +203,7 @@ async fn verify(
     caller: Editor,
     Path(id): Path<Uuid>,
 ) -> ApiResult<(StatusCode, [(HeaderName, String); 1], Json<VerificationBody>)> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let job_id = payload::verify(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     state.ring(Lane::Maintenance);
@@ -216,7 +217,7 @@ async fn verify(
     responses((status = 200, description = "The domain, with the records of both pairs", body = DomainBody),
               (status = 409, description = "the last pair has not been seen in DNS yet")))]
 async fn rotate(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<Json<DomainBody>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let changed = sending_domain::rotate_keys(&mut transaction, &state.vault, caller.scope, id).await?;
     let told = whole(&state, &mut transaction, changed).await?;
     transaction.commit().await?;
@@ -234,7 +235,7 @@ async fn remove(
     Path(id): Path<Uuid>,
     IfMatch(expected): IfMatch,
 ) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     sending_domain::expect(&mut transaction, caller.scope, id, &expected).await?;
     let gone = sending_domain::delete(&mut transaction, caller.scope, id).await?;
     let reason = format!("its sending domain {} was deleted", gone.domain);

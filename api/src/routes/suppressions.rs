@@ -4,6 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
+    database,
     page::{Page, PageRequest},
     suppressions::{
         policy::{self, Policy},
@@ -105,7 +106,7 @@ async fn page(
 #[utoipa::path(delete, path = "/suppressions/{id}", operation_id = "delete_suppression", tag = "suppressions", security(("bearer" = ["editor"])),
     responses((status = 204, description = "It is lifted")))]
 async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     suppression::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -130,7 +131,7 @@ async fn set_policy(
     IfMatch(expected): IfMatch,
     Json(body): Json<Policy>,
 ) -> ApiResult<Tagged<Policy>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let set = policy::set(&mut transaction, caller.scope, &expected, &body).await?;
     transaction.commit().await?;
     Ok(Tagged(set.updated_at, set.policy))

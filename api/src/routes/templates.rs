@@ -4,6 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
+    database,
     messages::{
         render::Source,
         template::{self, Template},
@@ -127,7 +128,7 @@ async fn replace(
     Json(body): Json<NewBody>,
 ) -> ApiResult<Json<TemplateBody>> {
     let NewBody { name, subject, html, text } = body;
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let replaced = template::replace(&mut transaction, caller.scope, id, &name, Source { subject, html, text }).await?;
     transaction.commit().await?;
     Ok(Json(replaced.into()))
@@ -137,7 +138,7 @@ async fn replace(
 #[utoipa::path(delete, path = "/templates/{id}", operation_id = "delete_template", tag = "messages", security(("bearer" = ["editor"])),
     responses((status = 204, description = "It is gone")))]
 async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     template::delete(&mut transaction, caller.scope, id).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -2,7 +2,7 @@
 //! and scanners look too; only a POST does (RFC 8058).
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use shared::campaigns::unsubscribe;
+use shared::{campaigns::unsubscribe, database};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{error::ApiResult, extract::Path, page::page, state::AppState};
@@ -40,7 +40,7 @@ async fn ask(State(state): State<AppState>, Path(token): Path<String>) -> Respon
               (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
 async fn apply(State(state): State<AppState>, Path(token): Path<String>) -> ApiResult<Response> {
     let Some((campaign_id, contact_id)) = state.links.verify(&token) else { return Ok(unknown()) };
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let meant = unsubscribe::apply(&mut transaction, campaign_id, contact_id).await?;
     transaction.commit().await?;
     if !meant {

@@ -10,6 +10,7 @@ use shared::{
         register::Registration,
         user::{self, Change, Filter, Role, User},
     },
+    database,
     members::{
         invitation::{self, Invitation},
         profile, sign_up,
@@ -187,7 +188,7 @@ async fn change(
     responses((status = 200, description = "The user", body = UserBody),
         (status = 409, description = "nobody disables itself: ask another owner")))]
 async fn disable(State(state): State<AppState>, caller: Owner, Path(id): Path<Uuid>) -> ApiResult<Json<UserBody>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let disabled = member::disable(&mut transaction, caller.actor(), id, state.clock.now()).await?;
     transaction.commit().await?;
     Ok(Json(disabled.into()))
@@ -197,7 +198,7 @@ async fn disable(State(state): State<AppState>, caller: Owner, Path(id): Path<Uu
 #[utoipa::path(post, path = "/users/{id}/enable", operation_id = "enable_user", tag = "accounts", security(("bearer" = ["owner"])),
     responses((status = 200, description = "The user", body = UserBody)))]
 async fn enable(State(state): State<AppState>, caller: Owner, Path(id): Path<Uuid>) -> ApiResult<Json<UserBody>> {
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = database::begin(&state.pool).await?;
     let enabled = member::enable(&mut transaction, caller.actor(), id).await?;
     transaction.commit().await?;
     Ok(Json(enabled.into()))

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::shop::{Shop, text};
 
+use shared::database;
+
 fn messages(problem: &Value) -> String {
     let errors = problem["errors"].as_array().expect("errors");
     errors.iter().map(|e| format!("{}: {}\n", text(&e["field"]), text(&e["message"]))).collect()
@@ -206,7 +208,7 @@ async fn a_scheduled_campaign_is_launched_when_its_time_comes() {
     assert_eq!((&sent["state"], &sent["job_id"]), (&json!("scheduled"), &json!(null)));
     let (clock, pool) = (&shop.app.stage.clock, &shop.app.stage.pool);
     let launch_due = async || {
-        let mut transaction = pool.begin().await.expect("a transaction");
+        let mut transaction = database::begin(pool).await.expect("a transaction");
         let due = shared::campaigns::transitions::launch_due(&mut transaction, clock.now()).await.expect("launched");
         transaction.commit().await.expect("committed");
         due.len()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::{
     accounts::scope::Scope,
     contacts::list,
+    database,
     idempotency::keyed::{self, Asked, Begun},
 };
 
@@ -101,7 +102,7 @@ async fn of_two_at_once_exactly_one_runs_and_it_finishes_though_its_client_is_go
     let contact = text(&app.post(&ann, "/contacts", json!({ "email": "ada@example.com" })).await.expect(201)["id"]);
     let (path, body) = (format!("/lists/{list}/contacts"), json!({ "contact_ids": [contact] }));
     // Whoever runs waits for the list, which the test holds.
-    let mut held = app.stage.pool.begin().await.expect("a transaction");
+    let mut held = database::begin(&app.stage.pool).await.expect("a transaction");
     list::hold(&mut held, Scope::client(ann.workspace_id), list.parse().expect("an id")).await.expect("held");
 
     // The one that waits is dropped with its client as soon as the other one is refused.

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use crate::app::{Answer, Person, TestApp};
 
+use shared::database;
+
 /// The limits of the documented defaults, but for the patience with Redis: the machine may be busy.
 async fn limited() -> TestApp {
     TestApp::with(|settings| {
@@ -150,7 +152,7 @@ async fn a_handler_that_takes_too_long_is_answered_and_the_request_is_not_left_h
     let app = TestApp::with(|settings| settings.api.deadline_seconds = 1).await;
     let ann = app.somebody().await;
     let list = app.post(&ann, "/lists", json!({ "name": "Customers" })).await.expect(201)["id"].as_str().expect("an id").to_owned();
-    let mut held = app.stage.pool.begin().await.expect("a transaction");
+    let mut held = database::begin(&app.stage.pool).await.expect("a transaction");
     shared::contacts::list::hold(&mut held, shared::accounts::scope::Scope::client(ann.workspace_id), list.parse().expect("an id"))
         .await
         .expect("held");

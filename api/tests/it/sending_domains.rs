@@ -7,6 +7,8 @@ use crate::{
     shop::{Shop, text},
 };
 
+use shared::database;
+
 /// What changes from run to run is taken out.
 fn plain(mut domain: Value) -> Value {
     for record in domain["records"].as_array_mut().expect("records") {
@@ -177,7 +179,7 @@ async fn a_scheduled_campaign_whose_domain_is_lost_is_a_draft_again_and_says_why
     let path = format!("/campaigns/{campaign}");
     app.call(Some(ann), Method::POST, &format!("{path}/send"), None).await.expect(202);
     app.stage.arrange("UPDATE sending_domains SET state = 'failed'".to_owned()).await;
-    let mut transaction = app.stage.pool.begin().await.expect("a transaction");
+    let mut transaction = database::begin(&app.stage.pool).await.expect("a transaction");
     let due = app.stage.clock.now() + chrono::TimeDelta::hours(2);
     let launched = shared::campaigns::transitions::launch_due(&mut transaction, due).await.expect("launched");
     transaction.commit().await.expect("committed");

@@ -16,7 +16,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
-use shared::settings::{Api, ApiTls};
+use shared::{
+    database,
+    settings::{Api, ApiTls},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -176,7 +179,7 @@ async fn a_request_that_is_under_way_is_answered_when_the_process_stops_and_stre
     let ann = open.app.somebody().await;
     let list = open.app.post(&ann, "/lists", serde_json::json!({ "name": "Customers" })).await.expect(201)["id"].clone();
     let id: uuid::Uuid = list.as_str().and_then(|id| id.parse().ok()).expect("an id");
-    let mut held = open.app.stage.pool.begin().await.expect("a transaction");
+    let mut held = database::begin(&open.app.stage.pool).await.expect("a transaction");
     shared::contacts::list::hold(&mut held, shared::accounts::scope::Scope::client(ann.workspace_id), id).await.expect("held");
     let mut stream = TcpStream::connect(open.address).await.expect("a connection");
     let request = format!("DELETE /api/v1/lists/{id} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", ann.token);

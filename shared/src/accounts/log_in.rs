@@ -15,6 +15,7 @@ use super::{
 use crate::{
     address::Address,
     clock::Clock,
+    database,
     error::{Error, Result},
 };
 
@@ -62,7 +63,7 @@ impl Sessions {
         let known = user.as_ref().map(|user| user.password_hash.as_str());
         let verified = place.verify(password, known).await?;
         let Some(user) = user.filter(|user| verified && user.disabled_at.is_none()) else { return Err(REFUSED) };
-        let mut transaction = pool.begin().await?;
+        let mut transaction = database::begin(pool).await?;
         // Whoever changes the password ends all sessions: one that is opened with the old password must not slip in behind.
         if !user::still_has(&mut transaction, user.id, &user.password_hash).await? {
             return Err(REFUSED);
@@ -81,7 +82,7 @@ impl Sessions {
     pub async fn refresh(&self, pool: &PgPool, token: &str, device: &Device) -> Result<Session> {
         const REFUSED: Error = Error::Unauthorized("the refresh token is not valid");
         let now = self.clock.now();
-        let mut transaction = pool.begin().await?;
+        let mut transaction = database::begin(pool).await?;
         let shown = refresh_token::show(&mut transaction, token, now).await?;
         let successor = self.tokens.successor(token);
         let (user_id, session_id) = match shown {
@@ -132,7 +133,7 @@ impl Sessions {
             return Err(wrong());
         }
         let hash = self.passwords.hash("new_password", new, &user.email).await?;
-        let mut transaction = pool.begin().await?;
+        let mut transaction = database::begin(pool).await?;
         if !user::still_has(&mut transaction, user.id, &user.password_hash).await? {
             return Err(wrong());
         }

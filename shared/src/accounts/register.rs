@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    database,
     error::{Error, Result},
 };
 
@@ -87,7 +88,7 @@ pub async fn insert(connection: &mut PgConnection, new: Checked, email_verified_
 /// As [`Registration::check`] and [`insert`].
 pub async fn register(pool: &PgPool, passwords: &Passwords, new: Registration) -> Result<User> {
     let checked = new.check(passwords).await?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let user = insert(&mut transaction, checked, None).await?;
     transaction.commit().await?;
     Ok(user)

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::scope::Scope;
 use crate::{
+    database,
     error::{Error, Result},
     page::{Page, PageRequest},
     version::Expected,
@@ -87,7 +88,7 @@ pub async fn page(pool: &PgPool, search: &str, request: PageRequest) -> Result<P
 /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Invalid`]: the name has not 1 to 200 characters; [`Error::Outdated`]: it is not what
 /// was expected.
 pub async fn rename(pool: &PgPool, scope: Scope, id: Uuid, expected: &Expected, name: &str) -> Result<Workspace> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     lock(&mut transaction, id).await?;
     let found = find(&mut *transaction, id).await?;
     scope.may_change("workspace", id, id)?;

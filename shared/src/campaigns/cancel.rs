@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
+    database,
     deliveries::settled,
     error::Result,
     queue::claim::{self, Lease},
@@ -15,7 +16,7 @@ use crate::{
 /// # Errors
 /// The lease is lost, or the database failed.
 pub async fn stop_jobs(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     let stopped = sqlx::query(
         "UPDATE jobs SET state = 'cancelled', finished_at = now(), updated_at = now()
@@ -37,7 +38,7 @@ pub async fn stop_jobs(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result
 /// # Errors
 /// The lease is lost, or the database failed.
 pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid) -> Result<i64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     sqlx::query("UPDATE campaigns SET audience = coalesce(audience, launch_counted) WHERE id = $1 AND state = 'cancelled'")
         .bind(campaign_id)

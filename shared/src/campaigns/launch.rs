@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
+    database,
     deliveries::payload::SendChunk,
     error::{Error, Result},
     queue::{
@@ -33,7 +34,7 @@ pub enum Launch {
 /// # Errors
 /// The lease is lost, or the database failed: nothing of the slice stays.
 pub async fn slice(pool: &PgPool, lease: Lease, campaign_id: Uuid, settings: &Sending) -> Result<Launch> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     let row: Option<(String, Option<i64>)> =
         sqlx::query_as("SELECT state, audience FROM campaigns WHERE id = $1 FOR NO KEY UPDATE")

@@ -8,7 +8,10 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::settled;
-use crate::error::{Error, Result};
+use crate::{
+    database,
+    error::{Error, Result},
+};
 
 /// A chunk.
 #[derive(Clone, Debug, FromRow)]
@@ -128,7 +131,7 @@ pub async fn finish(pool: &PgPool, chunk: &Chunk) -> Result<bool> {
 /// # Errors
 /// The database failed.
 pub async fn settle_orphans(pool: &PgPool) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let orphans: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(
         "SELECT c.id, c.campaign_id, coalesce(j.state = 'cancelled', false) FROM chunks c
          LEFT JOIN jobs j ON j.id = c.id

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use super::shaping::adapt::Adaptive;
-use crate::error::Result;
+use crate::{database, error::Result};
 
 /// Counts replies that matched a rule for this scope, and acts where they are enough. Answers whether it acted now.
 ///
@@ -14,7 +14,7 @@ use crate::error::Result;
 /// The database failed: nothing is counted.
 pub async fn count(pool: &PgPool, scope: &str, rule: &Adaptive, hits: u32, last_reply: &str) -> Result<bool> {
     let action = &rule.action;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     sqlx::query("INSERT INTO destinations (domain) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(scope)
         .execute(&mut *transaction)

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgPool};
 
 use super::shaping::Level;
-use crate::error::Result;
+use crate::{database, error::Result};
 
 /// One count of a purchase.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ pub async fn buy(pool: &PgPool, counts: &[Count], wanted: u32) -> Result<(u32, O
     let scopes: Vec<&str> = counts.iter().map(|count| count.scope.as_str()).collect();
     let periods: Vec<&str> = counts.iter().map(|count| count.period).collect();
     let starts: Vec<DateTime<Utc>> = counts.iter().map(|count| count.starts_at).collect();
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     sqlx::query(
         "INSERT INTO shaping_counts (scope, period, starts_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[]) ON CONFLICT DO NOTHING",

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::{database, error::Result};
 
 /// Rows of one transaction: some tens of milliseconds.
 const SLICE: i64 = 5_000;
@@ -42,7 +42,7 @@ pub async fn remove(pool: &PgPool, before: DateTime<Utc>) -> Result<u64> {
 /// A slice of a campaign; `None`: it is no longer over, or somebody else removes it. The campaign is held meanwhile, so that a late fact
 /// cannot open it again between the count and the removal.
 async fn slice(pool: &PgPool, campaign_id: Uuid, before: DateTime<Utc>) -> Result<Option<u64>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let held: Option<i32> = sqlx::query_scalar(
         "SELECT 1 FROM campaigns WHERE id = $1 AND state IN ('finished', 'finished_with_failures', 'cancelled') AND finished_at < $2
          FOR NO KEY UPDATE SKIP LOCKED",

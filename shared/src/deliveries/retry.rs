@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
+    database,
     error::Result,
     queue::claim::{self, Lease},
 };
@@ -14,7 +15,7 @@ use crate::{
 /// # Errors
 /// The lease is lost, or the database failed.
 pub async fn reopen(pool: &PgPool, lease: Lease, campaign_id: Uuid, state: &str) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     let reopened = sqlx::query(
         "UPDATE deliveries SET state = 'deferred', reason = 'retried', first_attempt_at = NULL, created_at = now(),

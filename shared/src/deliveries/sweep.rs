@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{payload::SendChunk, settled};
-use crate::{error::Result, queue::payload::Job, settings::Sending};
+use crate::{database, error::Result, queue::payload::Job, settings::Sending};
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ async fn expire(pool: &PgPool, campaign_id: Uuid, expire_seconds: f64) -> Result
 
 /// One transaction a campaign: the due are locked, put into chunks by destination, and leave the index of the due.
 async fn gather(pool: &PgPool, campaign_id: Uuid, settings: &Sending) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     // Held until the commit: a cancellation that comes now waits, and then finds the new chunks.
     let sending: Option<i32> = sqlx::query_scalar("SELECT 1 FROM campaigns WHERE id = $1 AND state = 'sending' FOR SHARE")
         .bind(campaign_id)

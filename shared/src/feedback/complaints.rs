@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    database,
     deliveries::tally,
     error::Result,
     suppressions::policy::{self, Policy},
@@ -75,7 +76,7 @@ pub async fn watch(pool: &PgPool) -> Result<Vec<Judged>> {
         let mut connection = pool.acquire().await?;
         let policy = policy::of(&mut connection, workspace_id).await?.policy;
         let (verdict, percent) = judge(complained, accepted, &policy);
-        let mut transaction = pool.begin().await?;
+        let mut transaction = database::begin(pool).await?;
         let (mut warned, mut paused) = (false, false);
         if verdict >= Verdict::Warn {
             warned = sqlx::query(

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{fact::About, payload::ReadNotice};
 use crate::{
+    database,
     error::Result,
     queue::job::{self, Enqueue},
     vault::{Links, Origin},
@@ -93,7 +94,7 @@ pub struct InboundMail {
 /// # Errors
 /// The database failed; whether it committed is not known. Stored twice it is taken once.
 pub async fn store(pool: &PgPool, mail: &Received) -> Result<Vec<Uuid>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let mut ids = Vec::with_capacity(mail.recipients.len());
     for (recipient, mailbox) in &mail.recipients {
         let id = Uuid::now_v7();

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{payload::ReadPost, source::Kind};
 use crate::{
+    database,
     error::Result,
     queue::job::{self, Enqueue},
 };
@@ -30,7 +31,7 @@ pub struct Post {
 /// The database failed.
 pub async fn store(pool: &PgPool, source_id: Uuid, replay_key: &[u8], body: &[u8]) -> Result<bool> {
     let id = Uuid::now_v7();
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let stored = sqlx::query(
         "INSERT INTO feedback_posts (id, source_id, replay_key, body) VALUES ($1, $2, $3, $4)
          ON CONFLICT (source_id, replay_key) DO NOTHING",

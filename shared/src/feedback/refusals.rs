@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::softly;
-use crate::{deliveries::bounce_rules, error::Result, suppressions::policy};
+use crate::{database, deliveries::bounce_rules, error::Result, suppressions::policy};
 
 /// Refusals of one transaction.
 const SLICE: i64 = 200;
@@ -36,7 +36,7 @@ pub async fn take(pool: &PgPool) -> Result<u64> {
 }
 
 async fn slice(pool: &PgPool) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let mut refusals: Vec<Refusal> = sqlx::query_as(
         "SELECT id, workspace_id, recipient, smtp_code, status, diagnostic FROM feedback_events WHERE taken_at IS NULL
          ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",

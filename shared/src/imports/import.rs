@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     accounts::scope::Scope,
+    database,
     error::{Error, Result},
     page::{Page, PageRequest},
     queue::{
@@ -127,7 +128,7 @@ pub async fn list(pool: &PgPool, scope: Scope, state: Option<&str>, page: PageRe
 pub async fn cancel(pool: &PgPool, scope: Scope, id: Uuid) -> Result<Import> {
     let import = get(pool, id).await?;
     scope.may_change("import", id, import.workspace_id)?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let over = || Error::Conflict(format!("import {id} is {}, there is nothing to cancel", import.state));
     if !matches!(import.state.as_str(), "queued" | "running") {
         return Err(over());
@@ -169,7 +170,7 @@ async fn set_cancelled(connection: &mut PgConnection, id: Uuid) -> Result<()> {
 /// # Errors
 /// [`Error::Conflict`]: the lease is lost, or the file is not received.
 pub async fn start(pool: &PgPool, lease: Lease, id: Uuid) -> Result<bool> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     let started = sqlx::query(
         "UPDATE imports SET state = 'running', failure = NULL, finished_at = NULL, updated_at = now()
@@ -194,7 +195,7 @@ pub async fn start(pool: &PgPool, lease: Lease, id: Uuid) -> Result<bool> {
 /// # Errors
 /// [`Error::Conflict`]: the lease is lost.
 pub async fn fail(pool: &PgPool, lease: Lease, id: Uuid, failure: &str) -> Result<()> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     claim::hold(&mut transaction, lease).await?;
     sqlx::query(
         "UPDATE imports SET state = 'failed', failure = $2, finished_at = now(), updated_at = now()

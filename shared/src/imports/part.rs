@@ -11,6 +11,7 @@ use super::{
     row_errors,
 };
 use crate::{
+    database,
     error::{Error, Result},
     queue::claim::{self, Lease},
 };
@@ -56,7 +57,7 @@ pub struct Begun {
 /// # Errors
 /// The database failed.
 pub async fn begin(pool: &PgPool, place: Place, batch: &Batch) -> Result<Begun> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     reach(&mut transaction, place.import_id, place.before + batch.records).await?;
     Ok(Begun { transaction, place })
 }

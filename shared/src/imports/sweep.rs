@@ -7,7 +7,7 @@ use futures::StreamExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{error::Result, store::Store};
+use crate::{database, error::Result, store::Store};
 
 /// Uploads that one sweep removes at most.
 const SLICE: i64 = 200;
@@ -40,7 +40,7 @@ pub async fn unfinished(pool: &PgPool, store: &Store, older_than: Duration) -> R
 /// # Errors
 /// The database or the store failed; the row stays.
 pub async fn remove(pool: &PgPool, store: &Store, id: Uuid) -> Result<bool> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let key: Option<String> =
         sqlx::query_scalar("SELECT object_key FROM imports WHERE id = $1 AND state = 'receiving' FOR UPDATE SKIP LOCKED")
             .bind(id)

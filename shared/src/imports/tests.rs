@@ -19,7 +19,7 @@ use super::{
     sweep,
     upload::{Accepted, Upload},
 };
-use crate::{accounts::scope::Scope, error::Error, queue::claim::Lease, store::Store, testing::Stage};
+use crate::{accounts::scope::Scope, database, error::Error, queue::claim::Lease, store::Store, testing::Stage};
 
 struct House {
     stage: Stage,
@@ -355,7 +355,7 @@ async fn a_part_that_meets_a_contact_being_made_waits_and_updates_it() {
     let house = House::new().await;
     let accepted = house.upload(people(30)).await;
     let lease = house.claim(accepted).await;
-    let mut transaction = house.stage.pool.begin().await.expect("begun");
+    let mut transaction = database::begin(&house.stage.pool).await.expect("begun");
     sqlx::query("INSERT INTO contacts (id, workspace_id, email, name) VALUES ($1, $2, 'person0@domain0.test', 'Somebody')")
         .bind(Uuid::now_v7())
         .bind(house.scope.workspace_id)

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     accounts::scope::Scope,
     contacts::list,
+    database,
     error::{Error, Result},
     queue::job::{self, Enqueue},
     store::{Store, Writer},
@@ -146,7 +147,7 @@ impl Upload {
         check_list(&self.pool, self.scope, list_id).await?;
         self.writer.finish().await?;
         let size = i64::try_from(self.received).map_err(Error::internal)?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = database::begin(&self.pool).await?;
         list::hold(&mut transaction, self.scope, list_id).await?;
         let workspace_id = Some(self.scope.workspace_id);
         let options =

@@ -18,6 +18,7 @@ use crate::{
         user::{self, Role, User},
     },
     address::Address,
+    database,
     error::{Error, Result},
     page::{Page, PageRequest},
     settings::Mail,
@@ -61,7 +62,7 @@ pub async fn invite(pool: &PgPool, mail: &Mail, actor: Actor, email: &str, level
         Address::parse(email.trim_matches(' ')).map_err(|reason| Error::invalid("email", format!("{email:?} {reason}")))?;
     let email = address.as_str();
     mail.require()?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     if user::find_by_email(&mut *transaction, email).await?.is_some() {
         return Err(Error::Conflict(format!("a user with the e-mail {email} exists already")));
     }
@@ -138,7 +139,7 @@ async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<(
 /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Conflict`]: it is accepted or revoked, or there is no mail relay;
 /// [`Error::TooOften`].
 pub async fn resend(pool: &PgPool, mail: &Mail, scope: Scope, id: Uuid, now: DateTime<Utc>) -> Result<Invitation> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let (email, is_open) = hold(&mut transaction, scope, id).await?;
     if !is_open {
         return Err(Error::Conflict(format!("the invitation {id} is accepted or revoked")));
@@ -160,7 +161,7 @@ pub async fn resend(pool: &PgPool, mail: &Mail, scope: Scope, id: Uuid, now: Dat
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Conflict`]: it is accepted.
 pub async fn revoke(pool: &PgPool, scope: Scope, id: Uuid, now: DateTime<Utc>) -> Result<()> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     hold(&mut transaction, scope, id).await?;
     let accepted: bool = sqlx::query_scalar(
         "UPDATE invitations SET revoked_at = CASE WHEN accepted_at IS NULL THEN coalesce(revoked_at, $2) END, updated_at = now()
@@ -220,7 +221,7 @@ pub async fn accept(
         workspace_name: None,
     };
     let checked = registration.check(passwords).await?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     mail_token::use_up(&mut transaction, links, INVITATION, token, now).await?;
     let accepted = sqlx::query(
         "UPDATE invitations SET accepted_at = $2, updated_at = now() WHERE id = $1 AND accepted_at IS NULL AND revoked_at IS NULL",

@@ -14,6 +14,7 @@ use crate::{
         session::Standing,
         user::{self, Change, Role, User},
     },
+    database,
     error::{Error, Result},
     settings::Mail,
     version::Expected,
@@ -48,7 +49,7 @@ async fn apply(
     change: Change,
     now: DateTime<Utc>,
 ) -> Result<User> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let (before, after) = member::change(&mut transaction, actor, id, expected, change).await?;
     if before.email != after.email {
         verification::send(&mut transaction, mail, &after, now).await?;

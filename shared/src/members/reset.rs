@@ -15,6 +15,7 @@ use crate::{
         session, user,
     },
     address::Address,
+    database,
     error::Result,
     settings::Mail,
     vault::Links,
@@ -35,7 +36,7 @@ pub async fn ask(pool: &PgPool, mail: &Mail, email: &str, now: DateTime<Utc>) ->
         tracing::warn!("no password reset mail: mail.relay_url is not set");
         return Ok(());
     }
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     if let Some(id) = mail_token::create(&mut transaction, Purpose::Reset, &email, now).await? {
         payload::post(&mut transaction, AccountMail::Reset, id).await?;
     }
@@ -67,7 +68,7 @@ pub async fn reset(
     let email = look(pool, links, token, now).await?;
     password::check("password", new_password, &email)?;
     let hash = passwords.hash("password", new_password, &email).await?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     mail_token::use_up(&mut transaction, links, RESET, token, now).await?;
     let user = user::find_by_email(&mut *transaction, &email).await?.filter(|user| user.disabled_at.is_none());
     let user = user.ok_or_else(mail_token::refused)?;

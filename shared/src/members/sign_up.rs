@@ -10,6 +10,7 @@ use crate::{
         register::{self, Registration},
         user::User,
     },
+    database,
     error::Result,
     settings::Mail,
 };
@@ -21,7 +22,7 @@ use crate::{
 /// [`crate::error::Error::NotFound`]: no such workspace; [`crate::error::Error::Busy`].
 pub async fn sign_up(pool: &PgPool, passwords: &Passwords, mail: &Mail, new: Registration, now: DateTime<Utc>) -> Result<User> {
     let checked = new.check(passwords).await?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let user = register::insert(&mut transaction, checked, None).await?;
     verification::send(&mut transaction, mail, &user, now).await?;
     transaction.commit().await?;

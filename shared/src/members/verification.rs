@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     accounts::user::{self, User},
+    database,
     error::{Error, Result},
     settings::Mail,
     vault::Links,
@@ -34,7 +35,7 @@ pub(super) async fn send(connection: &mut PgConnection, mail: &Mail, user: &User
 /// [`Error::Conflict`]: the address is verified, or there is no mail relay. [`Error::TooOften`].
 pub async fn resend(pool: &PgPool, mail: &Mail, user_id: uuid::Uuid, now: DateTime<Utc>) -> Result<()> {
     mail.require()?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let user = user::find(&mut *transaction, user_id).await?.ok_or_else(|| Error::not_found("user", user_id))?;
     if user.email_verified_at.is_some() {
         return Err(Error::Conflict(format!("the e-mail {} is verified", user.email)));
@@ -58,7 +59,7 @@ pub async fn look(pool: &PgPool, links: &Links, token: &str, now: DateTime<Utc>)
 /// # Errors
 /// [`Error::Invalid`]: the token is not good, or the user has another address by now.
 pub async fn verify(pool: &PgPool, links: &Links, mail: &Mail, token: &str, now: DateTime<Utc>) -> Result<String> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let good = mail_token::use_up(&mut transaction, links, VERIFICATION, token, now).await?;
     let user_id = good.user_id.ok_or_else(mail_token::refused)?;
     let user = user::find(&mut *transaction, user_id).await?.filter(|user| user.email == good.email);

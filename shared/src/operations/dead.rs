@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     accounts::scope::Scope,
     campaigns::transitions,
+    database,
     error::{Error, Result},
     queue::inspect::{self, Dead, Extent},
 };
@@ -68,7 +69,7 @@ pub async fn plan(pool: &PgPool, choice: &Dead) -> Result<Vec<Group>> {
 /// # Errors
 /// [`Error::Conflict`]: a job for the same thing began in between; try again.
 pub async fn requeue(pool: &PgPool, choice: &Dead) -> Result<u64> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let requeued = inspect::requeue_dead(&mut transaction, Extent::Everything, choice).await?;
     transaction.commit().await?;
     Ok(requeued)
@@ -87,7 +88,7 @@ pub async fn retry_recipients(pool: &PgPool, groups: &[Group]) -> Result<Vec<Uui
         let owner: Option<Uuid> =
             sqlx::query_scalar("SELECT workspace_id FROM campaigns WHERE id = $1").bind(id).fetch_optional(pool).await?;
         let Some(owner) = owner else { continue };
-        let mut transaction = pool.begin().await?;
+        let mut transaction = database::begin(pool).await?;
         match transitions::retry_failed(&mut transaction, Scope::admin(owner), id).await {
             Ok(_) => {
                 transaction.commit().await?;

@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::error::Result;
+use crate::{database, error::Result};
 
 /// Records that this database sends, where nobody has ever said which one does: a house that has just been migrated for the first time.
 /// Answers whether it was recorded now.
@@ -11,7 +11,7 @@ use crate::error::Result;
 /// # Errors
 /// The database failed.
 pub async fn begin(pool: &PgPool) -> Result<bool> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('mochila.installation', 0))").execute(&mut *transaction).await?;
     let unknown: bool = sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM installation)").fetch_one(&mut *transaction).await?;
     if unknown {
@@ -26,7 +26,7 @@ pub async fn begin(pool: &PgPool) -> Result<bool> {
 /// # Errors
 /// The database failed.
 pub async fn confirm(pool: &PgPool) -> Result<bool> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('mochila.installation', 0))").execute(&mut *transaction).await?;
     let known: bool = sqlx::query_scalar("SELECT installation_is_known()").fetch_one(&mut *transaction).await?;
     if !known {

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    database,
     error::Result,
     vault::{self, Vault},
 };
@@ -53,7 +54,7 @@ async fn slice(
     after: Uuid,
     resealed: &mut Resealed,
 ) -> Result<Option<Uuid>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let select =
         format!("SELECT id, {column} FROM {table} WHERE id > $1 AND {column} IS NOT NULL ORDER BY id LIMIT $2 FOR NO KEY UPDATE");
     let rows: Vec<(Uuid, Vec<u8>)> =

@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    database,
     error::Result,
     queue::{bell, lane::Lane},
     settings::Breaker,
@@ -170,7 +171,7 @@ pub async fn failed(pool: &PgPool, probe: Probe, error: &str, settings: &Breaker
 /// # Errors
 /// The database failed.
 pub async fn close(pool: &PgPool, route_id: Uuid) -> Result<()> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = database::begin(pool).await?;
     let was: Option<i32> = sqlx::query_scalar("SELECT 1 FROM route_health WHERE route_id = $1 AND state <> 'closed' FOR UPDATE")
         .bind(route_id)
         .fetch_optional(&mut *transaction)

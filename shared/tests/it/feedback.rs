@@ -2,6 +2,7 @@
 
 use shared::{
     campaigns::{finish, progress},
+    database,
     deliveries::{
         ledger::{self, Outcome, State},
         tally::{self, Tally},
@@ -84,7 +85,7 @@ impl House {
     }
 
     async fn tell(&self, fact: &Fact) -> Taken {
-        let mut transaction = self.stage.pool.begin().await.unwrap();
+        let mut transaction = database::begin(&self.stage.pool).await.unwrap();
         let taken = take(&mut transaction, fact).await.unwrap();
         transaction.commit().await.unwrap();
         taken
@@ -150,12 +151,12 @@ async fn a_hard_bounce_moves_the_delivery_and_suppresses_the_address_however_oft
 async fn two_workers_that_take_the_same_notice_at_once_take_it_once() {
     let house = house(&["accepted"]).await;
     let fact = house.fact(0, complaint());
-    let mut first = house.stage.pool.begin().await.unwrap();
+    let mut first = database::begin(&house.stage.pool).await.unwrap();
     assert_eq!(take(&mut first, &fact).await.unwrap(), Taken::New);
     let second = tokio::spawn({
         let (pool, fact) = (house.stage.pool.clone(), fact.clone());
         async move {
-            let mut second = pool.begin().await.unwrap();
+            let mut second = database::begin(&pool).await.unwrap();
             let taken = take(&mut second, &fact).await.unwrap();
             second.commit().await.unwrap();
             taken
@@ -182,7 +183,7 @@ async fn two_workers_that_take_the_same_notice_at_once_take_it_once() {
 async fn a_notice_whose_transaction_died_is_taken_when_it_comes_again() {
     let house = house(&["accepted"]).await;
     let fact = house.fact(0, hard());
-    let mut transaction = house.stage.pool.begin().await.unwrap();
+    let mut transaction = database::begin(&house.stage.pool).await.unwrap();
     assert_eq!(take(&mut transaction, &fact).await.unwrap(), Taken::New);
     transaction.rollback().await.unwrap();
     assert_eq!((house.tally().await.accepted, house.suppressed().await.len()), (1, 0));
@@ -355,7 +356,7 @@ async fn too_many_complaints_warn_then_pause_with_a_reason_and_who_resumes_is_no
     let reason =
         house.stage.text("SELECT pause_reason FROM campaigns WHERE id = $1::uuid", &house.fixture.campaign_id.to_string()).await;
     assert_eq!(reason, "15.00 % of its accepted mails are complained about; the workspace's policy pauses above 10 %");
-    let mut transaction = house.stage.pool.begin().await.unwrap();
+    let mut transaction = database::begin(&house.stage.pool).await.unwrap();
     shared::campaigns::transitions::resume(&mut transaction, scope, house.fixture.campaign_id).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(house.stage.number("SELECT count(*) FROM campaigns WHERE pause_reason IS NOT NULL", Uuid::nil()).await, 0);

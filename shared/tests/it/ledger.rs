@@ -2,6 +2,7 @@
 
 use shared::{
     campaigns::{cancel, finish, launch},
+    database,
     deliveries::{
         chunk, doubt,
         ledger::{self, Admission, Outcome, State},
@@ -344,7 +345,7 @@ async fn the_deferred_of_a_cancelled_campaign_do_not_come_round() {
     let deferred = [desk.outcome(0, 1, State::Deferred), desk.outcome(1, 2, State::Deferred)];
     ledger::record(&mut desk.connection, &deferred).await.unwrap();
     // A cancellation that is under way holds the campaign: the sweep waits for it, and then makes no chunk.
-    let mut cancellation = desk.stage.pool.begin().await.unwrap();
+    let mut cancellation = database::begin(&desk.stage.pool).await.unwrap();
     sqlx::query("UPDATE campaigns SET state = 'cancelled'").execute(&mut *cancellation).await.unwrap();
     let (pool, settings) = (desk.stage.pool.clone(), desk.stage.settings.sending.clone());
     let sweeping = tokio::spawn(async move { sweep::deferred(&pool, &settings).await });

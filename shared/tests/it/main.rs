@@ -14,3 +14,4 @@ mod retention;
 mod retry;
 mod route_health;
 mod sending_domains;
+mod transactions;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{
+    database,
     queue::{
         bell,
         claim::{self, Claim, Lease},
@@ -68,7 +69,7 @@ async fn what_a_stale_run_writes_changes_nothing() {
     assert_eq!(second.lease_epoch, 2);
     assert!(!outcome::end(&stage.pool, lease_of(&first), &Outcome::Succeeded(json!({}))).await.unwrap());
     assert_eq!(outcome::progress(&stage.pool, lease_of(&first), 5, None).await.unwrap(), None);
-    let mut transaction = stage.pool.begin().await.unwrap();
+    let mut transaction = database::begin(&stage.pool).await.unwrap();
     assert!(claim::hold(&mut transaction, lease_of(&first)).await.is_err());
     assert!(claim::hold(&mut transaction, lease_of(&second)).await.is_ok());
     drop(transaction);
@@ -152,7 +153,7 @@ async fn a_heartbeat_renews_what_is_ours_and_tells_what_is_cancelled_or_lost() {
         .unwrap();
     sqlx::query("UPDATE jobs SET lease_epoch = 9 WHERE id = $1").bind(leases[2].job_id).execute(&stage.pool).await.unwrap();
     // A transaction of the run itself holds its row: the heartbeat must not wait for it.
-    let mut transaction = stage.pool.begin().await.unwrap();
+    let mut transaction = database::begin(&stage.pool).await.unwrap();
     claim::hold(&mut transaction, leases[0]).await.unwrap();
     let mut renewed = lease::renew(&stage.pool, owner, &leases, 20).await.unwrap();
     renewed.sort_by_key(|r| r.lease.job_id);

@@ -6,6 +6,7 @@ use mochila_bench::sink::{Options, Sink};
 use mochila_worker::process::Process;
 use shared::{
     clock::Clock,
+    database,
     deliveries::tally::{self, Tally},
     queue::lane::Lane,
     testing::Stage,
@@ -83,7 +84,7 @@ impl House {
         &self,
         change: impl for<'a> FnOnce(&'a mut shared::database::Connection) -> futures::future::BoxFuture<'a, shared::error::Result<T>>,
     ) -> T {
-        let mut transaction = self.stage.pool.begin().await.expect("a transaction");
+        let mut transaction = database::begin(&self.stage.pool).await.expect("a transaction");
         let result = change(&mut transaction).await.expect("the change");
         transaction.commit().await.expect("committed");
         result

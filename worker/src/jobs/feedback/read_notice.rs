@@ -12,6 +12,8 @@ use shared::feedback::{
 use super::taking::take_all;
 use crate::run::{Context, Failure, Outcome, Run};
 
+use shared::database;
+
 impl Run for ReadNotice {
     async fn run(self, context: &Context) -> Outcome {
         let Some(mail) = mail::find(&context.pool, self.inbound_mail_id).await? else {
@@ -22,7 +24,7 @@ impl Run for ReadNotice {
         }
         let (kind, facts) = facts(context, &mail).await?;
         let counts = take_all(context, &facts).await?;
-        let mut transaction = context.pool.begin().await?;
+        let mut transaction = database::begin(&context.pool).await?;
         mail::read(&mut transaction, mail.id, kind, counts.believed()).await?;
         transaction.commit().await?;
         metrics::counter!("inbound_notices_total", "kind" => kind).increment(1);

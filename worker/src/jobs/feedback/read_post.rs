@@ -1,7 +1,10 @@
 //! Reads one post of a provider.
 
 use serde_json::json;
-use shared::feedback::{fact::Fact, payload::ReadPost, post, providers, references, take};
+use shared::{
+    database,
+    feedback::{fact::Fact, payload::ReadPost, post, providers, references, take},
+};
 
 use super::taking::take_all;
 use crate::run::{Context, Outcome, Run};
@@ -28,7 +31,7 @@ impl Run for ReadPost {
         }
         let mut counts = take_all(context, &facts).await?;
         strange.into_iter().for_each(|kind| counts.unknown(kind));
-        let mut transaction = context.pool.begin().await?;
+        let mut transaction = database::begin(&context.pool).await?;
         post::read(&mut transaction, post.id, counts.believed()).await?;
         transaction.commit().await?;
         Ok(json!({ "source": post.kind, "facts": counts }))

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    database,
     feedback::{
         fact::Fact,
         take::{Taken, take},
@@ -35,7 +36,7 @@ impl Counts {
 pub(super) async fn take_all(context: &Context, facts: &[Fact]) -> Result<Counts, Failure> {
     let mut counts = Counts::default();
     for fact in facts {
-        let mut transaction = context.pool.begin().await?;
+        let mut transaction = database::begin(&context.pool).await?;
         claim::hold(&mut transaction, context.lease()).await?;
         let taken = take(&mut transaction, fact).await?;
         transaction.commit().await?;

@@ -3,6 +3,7 @@
 use serde_json::json;
 use shared::{
     campaigns::sender_domain,
+    database,
     error::Error,
     queue::claim,
     sending_domains::{
@@ -40,7 +41,7 @@ impl Run for VerifyDomain {
         // Nobody waits with a connection for name servers.
         drop(connection);
         let found = verification::all(&dns, &subject).await;
-        let mut transaction = context.pool.begin().await?;
+        let mut transaction = database::begin(&context.pool).await?;
         claim::hold(&mut transaction, context.lease()).await?;
         let recorded =
             sending_domain::record(&mut transaction, subject.domain.id, found.checks, &found.seen, context.clock.now()).await;

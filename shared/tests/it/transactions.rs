@@ -1,0 +1,39 @@
+//! Transactions whose futures are dropped midway.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use shared::{database, testing::Stage};
+use sqlx::postgres::PgPoolOptions;
+
+/// Polls a future so many times, as far apart as the socket needs; answers whether it ended.
+async fn polled<F: Future>(future: F, times: usize) -> bool {
+    let mut future = pin!(future);
+    for _ in 0..times {
+        if futures::poll!(&mut future).is_ready() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_given_up_while_it_begins_is_over() {
+    let stage = Stage::new().await;
+    let pool = PgPoolOptions::new().max_connections(1).connect_with((*stage.pool.connect_options()).clone()).await.expect("a pool");
+    let mut given_up = 0;
+    for times in 1..20 {
+        if polled(database::begin(&pool), times).await {
+            break;
+        }
+        given_up += 1;
+        // It is refused outside a transaction.
+        let error = sqlx::raw_sql("SAVEPOINT inside").execute(&pool).await.expect_err("no transaction");
+        assert_eq!(
+            error.as_database_error().and_then(|error| error.code()).as_deref(),
+            Some("25P01"),
+            "after {times} polls: {error}"
+        );
+    }
+    assert!(given_up > 0, "the first poll writes BEGIN and waits");
+}
