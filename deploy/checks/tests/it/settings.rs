@@ -1,4 +1,26 @@
+use std::process::Command;
+
 use mochila_deploy_checks::{environment, files, image, settings};
+
+use crate::programs;
+
+/// Every service of compose.yaml gets all of `.env`: what is no setting must not keep a program from starting.
+#[test]
+fn the_programs_read_the_example_once_its_secrets_are_filled_in() {
+    // A key of 32 bytes in base64; it serves as a password too.
+    let secret = format!("{}=", "A".repeat(43));
+    let mut variables = environment::example();
+    variables.values_mut().filter(|value| value.is_empty()).for_each(|value| secret.clone_into(value));
+    variables.extend(image::environment());
+    // Nobody listens there: past its settings, each program ends because of that.
+    variables.insert("MOCHILA_DATABASE__URL".to_owned(), "postgres://mochila@127.0.0.1:1/mochila".to_owned());
+    for (program, command) in [("mochila-api", "migrate"), ("mochila-api", "status"), ("mochila-worker", "stuck")] {
+        let output = Command::new(programs::path(program)).arg(command).env_clear().envs(&variables).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{program} {command}: {said}");
+        assert!(!said.contains("settings:"), "{program} {command}: {said}");
+    }
+}
 
 #[test]
 fn every_variable_that_a_file_names_is_a_setting() {
