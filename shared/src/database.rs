@@ -13,7 +13,6 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-
 use tokio::runtime::Handle;
 
 use crate::settings;

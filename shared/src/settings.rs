@@ -71,8 +71,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Variables that begin like a setting but are for the command line, for compose, or for scripts that read them.
-const NOT_SETTINGS: [&str; 5] = ["CONFIG", "URL", "ADMIN_EMAIL", "ADMIN_PASSWORD", "VERSION"];
+/// What follows `MOCHILA_` in variables that begin like a setting but are for the command line, for compose, or for scripts that read them.
+pub const NOT_SETTINGS: [&str; 5] = ["CONFIG", "URL", "ADMIN_EMAIL", "ADMIN_PASSWORD", "VERSION"];
 
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {

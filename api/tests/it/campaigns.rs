@@ -2,10 +2,9 @@ use axum::http::header;
 use chrono::TimeDelta;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
+use shared::database;
 
 use crate::shop::{Shop, text};
-
-use shared::database;
 
 fn messages(problem: &Value) -> String {
     let errors = problem["errors"].as_array().expect("errors");

@@ -5,11 +5,10 @@ use axum::{
 use chrono::TimeDelta;
 use mochila_api::{AppState, front::proxies::Peer};
 use serde_json::json;
+use shared::database;
 use uuid::Uuid;
 
 use crate::app::{Answer, Person, TestApp};
-
-use shared::database;
 
 /// The limits of the documented defaults, but for the patience with Redis: the machine may be busy.
 async fn limited() -> TestApp {

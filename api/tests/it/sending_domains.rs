@@ -1,13 +1,12 @@
 use axum::http::Method;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
+use shared::database;
 
 use crate::{
     app::TestApp,
     shop::{Shop, text},
 };
-
-use shared::database;
 
 /// What changes from run to run is taken out.
 fn plain(mut domain: Value) -> Value {

@@ -7,13 +7,11 @@ use figment::{
     providers::{Format, Toml},
 };
 use serde_json::Value;
+use shared::settings::NOT_SETTINGS;
 
 use crate::files;
 
 const DEFAULTS: &str = "deploy/config.default.toml";
-
-/// What `MOCHILA_…` variables are called without being settings: for the command line, compose and scripts.
-const NOT_SETTINGS: [&str; 4] = ["MOCHILA_CONFIG", "MOCHILA_ADMIN_EMAIL", "MOCHILA_ADMIN_PASSWORD", "MOCHILA_VERSION"];
 
 /// Every setting as its variable, with its default.
 ///
@@ -69,5 +67,6 @@ pub fn named_in(text: &str) -> BTreeSet<String> {
 /// Whether a variable is a setting, or one of the few that are for others.
 #[must_use]
 pub fn exists(variable: &str) -> bool {
-    NOT_SETTINGS.contains(&variable) || all().contains_key(variable)
+    let is_for_others = |name| NOT_SETTINGS.contains(&name);
+    variable.strip_prefix("MOCHILA_").is_some_and(is_for_others) || all().contains_key(variable)
 }

@@ -449,6 +449,14 @@ async fn a_file_full_of_quotes_that_are_not_closed_fails_soon_and_keeps_what_cam
 }
 
 #[tokio::test]
+async fn a_line_that_is_too_long_for_a_record_is_told_as_such() {
+    let file = format!("email,x\nada@a.test,{}\n", "x".repeat(300 * 1024));
+    let mut source = Source::open(futures::stream::iter([Ok(Bytes::from(file))])).await.expect("open");
+    let part = source.part(10).await.expect("a part");
+    assert_eq!((part.errors[0].line, part.errors[0].reason.as_str()), (2, "is longer than 262144 bytes"));
+}
+
+#[tokio::test]
 async fn a_part_is_bounded_in_memory_too_although_each_row_repeats_the_names_of_its_columns() {
     let names: Vec<String> = (0..80).map(|n| format!("{n}{}", "x".repeat(88))).collect();
     let rows: String = (0..5_000).map(|n| format!("p{n}@a.test{}\n", ",1".repeat(80))).collect();

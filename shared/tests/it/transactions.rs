@@ -1,20 +1,23 @@
 //! Transactions whose futures are dropped midway.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 
 use shared::{database, testing::Stage};
 use sqlx::postgres::PgPoolOptions;
 
-/// Polls a future so many times, as far apart as the socket needs; answers whether it ended.
+/// Polls a future at most so many times, each when it was woken; answers whether it ended.
 async fn polled<F: Future>(future: F, times: usize) -> bool {
-    let mut future = pin!(future);
-    for _ in 0..times {
-        if futures::poll!(&mut future).is_ready() {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    false
+    let (mut future, mut left) = (pin!(future), times);
+    poll_fn(|context| {
+        let ended = future.as_mut().poll(context).is_ready();
+        left -= 1;
+        if ended || left == 0 { Poll::Ready(ended) } else { Poll::Pending }
+    })
+    .await
 }
 
 #[tokio::test]

@@ -54,6 +54,11 @@ fn unknown(sent: Sent) -> SessionError {
     }
 }
 
+/// Commands, each of which waits for its answer.
+fn by_steps(exchanges: &[(&'static str, &str)]) -> Vec<Step> {
+    exchanges.iter().flat_map(|(command, answer)| [Step::OnlyLine(command), say(&format!("{answer}\r\n"))]).collect()
+}
+
 fn script(parts: Vec<Vec<Step>>) -> Vec<Step> {
     parts.into_iter().flatten().collect()
 }
@@ -362,16 +367,8 @@ async fn a_refusal_is_kept_when_a_server_says_yes_to_data_after_it() {
 
 #[tokio::test]
 async fn without_pipelining_too_a_yes_to_data_is_no_yes_to_the_message() {
-    let odd = vec![
-        Step::OnlyLine("MAIL"),
-        say("250 ok\r\n"),
-        Step::OnlyLine("RCPT"),
-        say("250 ok\r\n"),
-        Step::OnlyLine("DATA"),
-        say("250 ok\r\n"),
-        Step::Hang,
-    ];
-    let server = Server::start(vec![script(vec![greet(&["8BITMIME"]), odd])]).await;
+    let odd = by_steps(&[("MAIL", "250 ok"), ("RCPT", "250 ok"), ("DATA", "250 ok")]);
+    let server = Server::start(vec![script(vec![greet(&["8BITMIME"]), odd, vec![Step::Hang]])]).await;
     let mut session = server.open().await;
     assert_eq!(not_sent(send(&mut session, "r@b.test").await).stage, Stage::Data);
     assert!(!session.is_usable());
@@ -379,27 +376,10 @@ async fn without_pipelining_too_a_yes_to_data_is_no_yes_to_the_message() {
 
 #[tokio::test]
 async fn a_server_without_pipelining_is_spoken_to_step_by_step() {
-    let refusal = vec![
-        Step::OnlyLine("MAIL"),
-        say("250 ok\r\n"),
-        Step::OnlyLine("RCPT"),
-        say("550 5.1.1 no\r\n"),
-        Step::OnlyLine("RSET"),
-        say("250 ok\r\n"),
-    ];
-    let acceptance = vec![
-        Step::OnlyLine("MAIL"),
-        say("250 ok\r\n"),
-        Step::OnlyLine("RCPT"),
-        say("250 ok\r\n"),
-        Step::OnlyLine("DATA"),
-        say("354 go\r\n"),
-        Step::Body,
-        say("250 ok\r\n"),
-        Step::OnlyLine("QUIT"),
-        say("221 bye\r\n"),
-    ];
-    let server = Server::start(vec![script(vec![greet(&["8BITMIME"]), refusal, acceptance])]).await;
+    let refusal = by_steps(&[("MAIL", "250 ok"), ("RCPT", "550 5.1.1 no"), ("RSET", "250 ok")]);
+    let acceptance = by_steps(&[("MAIL", "250 ok"), ("RCPT", "250 ok"), ("DATA", "354 go")]);
+    let end = script(vec![vec![Step::Body, say("250 ok\r\n")], by_steps(&[("QUIT", "221 bye")])]);
+    let server = Server::start(vec![script(vec![greet(&["8BITMIME"]), refusal, acceptance, end])]).await;
     let mut session = server.open().await;
     assert!(refused(send(&mut session, "r@b.test").await).2);
     accepted(send(&mut session, "r@b.test").await);

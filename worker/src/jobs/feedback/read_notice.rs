@@ -1,18 +1,19 @@
 //! Reads one mail that came in.
 
 use serde_json::json;
-use shared::feedback::{
-    fact::{About, Fact, Source, What},
-    mail::{self, InboundMail, Mailbox},
-    notice,
-    payload::ReadNotice,
-    references, take,
+use shared::{
+    database,
+    feedback::{
+        fact::{About, Fact, Source, What},
+        mail::{self, InboundMail, Mailbox},
+        notice,
+        payload::ReadNotice,
+        references, take,
+    },
 };
 
 use super::taking::take_all;
 use crate::run::{Context, Failure, Outcome, Run};
-
-use shared::database;
 
 impl Run for ReadNotice {
     async fn run(self, context: &Context) -> Outcome {
