@@ -27,7 +27,7 @@ return count";
 
 /// How often Redis is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(1);
-/// Clients that a process remembers within a minute, about 6 MB; those beyond are counted by Redis alone.
+/// Clients that a process remembers within a minute, about 6 MB; those beyond are counted by Redis alone, and while it is away as one.
 const MOST_CLIENTS: usize = 100_000;
 
 /// Counts requests.
@@ -45,6 +45,8 @@ pub struct Allowances {
 struct Known {
     minute: i64,
     counts: HashMap<(&'static str, IpAddr), u32>,
+    /// Of all clients together that have no place of their own.
+    rest: HashMap<&'static str, u32>,
 }
 
 /// Where a client stands after a request.
@@ -83,7 +85,7 @@ impl Allowances {
             self.known.lock().learn(minute, class, client, shared);
             count = Some(count.unwrap_or(0).max(shared));
         }
-        let count = count.unwrap_or(0);
+        let count = count.unwrap_or_else(|| self.known.lock().add_to_the_rest(minute, class));
         let reset_seconds = u32::try_from(60 - now.rem_euclid(60)).unwrap_or(60);
         Standing { limit, remaining: limit.saturating_sub(count), reset_seconds, refused: count > limit }
     }
@@ -133,6 +135,7 @@ impl Known {
         if minute > self.minute {
             self.minute = minute;
             self.counts.clear();
+            self.rest.clear();
         }
         let full = self.counts.len() >= MOST_CLIENTS;
         match self.counts.entry((class, client)) {
@@ -143,6 +146,16 @@ impl Known {
             Entry::Vacant(_) if full => None,
             Entry::Vacant(place) => Some(*place.insert(1)),
         }
+    }
+
+    /// One more request of those without a place, whom nobody else counts.
+    fn add_to_the_rest(&mut self, minute: i64, class: &'static str) -> u32 {
+        if minute != self.minute {
+            return 1;
+        }
+        let count = self.rest.entry(class).or_default();
+        *count = count.saturating_add(1);
+        *count
     }
 
     fn learn(&mut self, minute: i64, class: &'static str, client: IpAddr, shared: u32) {
@@ -217,5 +230,30 @@ mod tests {
         assert_eq!(alone.take("sample", CLIENT, 1).await.remaining, 0);
         assert!(alone.away.load(Ordering::Relaxed));
         assert!(alone.take("sample", CLIENT, 1).await.refused);
+    }
+    #[tokio::test]
+    async fn without_redis_clients_that_have_no_place_are_one() {
+        let stage = Stage::new().await;
+        let alone = process(&stage);
+        alone.away.store(true, Ordering::Relaxed);
+        let client = |n: usize| IpAddr::V6(std::net::Ipv6Addr::from_bits(n as u128));
+        for n in 0..MOST_CLIENTS {
+            assert!(!alone.take("sample", client(n), 1).await.refused);
+        }
+        let rest = [client(MOST_CLIENTS), client(MOST_CLIENTS + 1)];
+        assert!(!alone.take("sample", rest[0], 1).await.refused);
+        assert!(alone.take("sample", rest[1], 1).await.refused);
+        assert!(!alone.take("other", rest[1], 1).await.refused);
+        assert!(alone.take("sample", client(0), 1).await.refused);
+        stage.clock.advance(TimeDelta::minutes(1));
+        assert!(!alone.take("sample", rest[1], 1).await.refused);
+        // Redis counts them one by one.
+        let shared = process(&stage);
+        shared.known.lock().counts = (0..MOST_CLIENTS).map(|n| (("sample", client(n)), 1)).collect();
+        shared.known.lock().minute = stage.clock.now().timestamp().div_euclid(60);
+        for client in rest {
+            assert!(!shared.take("sample", client, 1).await.refused);
+            assert!(shared.take("sample", client, 1).await.refused);
+        }
     }
 }

@@ -57,7 +57,13 @@ pub fn key_id(sealed: &[u8]) -> Option<&str> {
 /// Seals credentials for the table: AES-256-GCM under the active key of the settings.
 pub struct Vault {
     /// The active one first.
-    keys: Vec<(String, RandomizedNonceKey)>,
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: String,
+    seals: RandomizedNonceKey,
+    marks: hmac::Key,
 }
 
 impl Vault {
@@ -68,16 +74,25 @@ impl Vault {
     pub fn from_settings(secrets: &Secrets) -> Result<Self, String> {
         let ring = Ring::read("encryption_key", &secrets.encryption_keys, &secrets.encryption_key, Length::Exactly(32))?;
         let keys = ring.keys().iter().map(|key| {
-            let usable = RandomizedNonceKey::new(&AES_256_GCM, &key.bytes);
-            usable.map(|usable| (key.id.clone(), usable)).map_err(|_| "settings: secrets.encryption_key is unusable".to_owned())
+            let seals = RandomizedNonceKey::new(&AES_256_GCM, &key.bytes)
+                .map_err(|_| "settings: secrets.encryption_key is unusable".to_owned())?;
+            let of_its_own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.bytes), b"marks");
+            Ok(Key { id: key.id.clone(), seals, marks: hmac::Key::new(hmac::HMAC_SHA256, of_its_own.as_ref()) })
         });
-        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+        Ok(Self { keys: keys.collect::<Result<_, String>>()? })
     }
 
     /// The id of the key that seals.
     #[must_use]
     pub fn active_id(&self) -> &str {
-        &self.keys[0].0
+        &self.keys[0].id
+    }
+
+    /// The marks of a value: the same for the same value, and of no use for guessing it without the key. One for each key, the active
+    /// one's first: that is the one to keep, any of them is one to find again.
+    #[must_use]
+    pub fn marks(&self, value: &[u8]) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|key| hmac::sign(&key.marks, value).as_ref().to_vec()).collect()
     }
 
     /// Key id, nonce, ciphertext and tag. `context` (the id of the row) is authenticated with it, so that a sealed value cannot be
@@ -86,10 +101,11 @@ impl Vault {
     /// # Errors
     /// The cipher failed; it has no reason to.
     pub fn seal(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, String> {
-        let (id, key) = &self.keys[0];
+        let key = &self.keys[0];
         let mut buffer = plain.to_vec();
-        let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut buffer).map_err(|_| "the secret could not be sealed")?;
-        let mut sealed = head(id);
+        let nonce =
+            key.seals.seal_in_place_append_tag(Aad::from(context), &mut buffer).map_err(|_| "the secret could not be sealed")?;
+        let mut sealed = head(&key.id);
         sealed.extend_from_slice(nonce.as_ref());
         sealed.append(&mut buffer);
         Ok(sealed)
@@ -102,14 +118,14 @@ impl Vault {
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, String> {
         let refused = "the secret does not open: another encryption_key sealed it, or it was changed";
         let (id, rest) = headed(sealed).ok_or(refused)?;
-        let (_, key) =
-            self.keys.iter().find(|(known, _)| known == id).ok_or_else(|| {
+        let key =
+            self.keys.iter().find(|known| known.id == id).ok_or_else(|| {
                 format!("the secret was sealed under the key {id:?}, which secrets.encryption_keys does not have")
             })?;
         let (nonce, rest) = rest.split_at_checked(NONCE_LEN).ok_or(refused)?;
         let mut buffer = rest.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused)?;
-        let plain = key.open_in_place(nonce, Aad::from(context), &mut buffer).map_err(|_| refused)?;
+        let plain = key.seals.open_in_place(nonce, Aad::from(context), &mut buffer).map_err(|_| refused)?;
         Ok(plain.to_vec())
     }
 }
@@ -312,8 +328,11 @@ mod tests {
         let tokens = links.each_ref().map(|links| links.unsubscribe_token(campaign, contact));
         let mails = links.each_ref().map(|links| links.mail_token("reset", contact));
         assert_eq!(sealed.each_ref().map(|sealed| key_id(sealed)), [Some("0"), Some("2026a"), Some("2026b")]);
+        let marks = vaults.each_ref().map(|vault| vault.marks(b"hunter2").swap_remove(0));
         for (vault, opens) in vaults.iter().zip([[true, false, false], [true, true, false], [false, true, true]]) {
             assert_eq!(sealed.each_ref().map(|sealed| vault.open(sealed, b"row").is_ok()), opens);
+            assert_eq!(marks.each_ref().map(|mark| vault.marks(b"hunter2").contains(mark)), opens);
+            assert_eq!(marks.each_ref().map(|mark| vault.marks(b"hunter3").contains(mark)), [false; 3]);
         }
         for (links, verifies) in links.iter().zip([[true, false, false], [true, true, false], [false, true, true]]) {
             assert_eq!(tokens.each_ref().map(|token| links.verify(token) == Some((campaign, contact))), verifies);

@@ -6,7 +6,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Request, State},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -37,14 +37,19 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 
 /// Headers that belong to an answer.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+/// POSTs of nobody who is logged in.
+const OF_STRANGERS: [&str; 2] = ["/auth/", "/inbound/"];
+/// Takes a file as its body, as a form does.
+const FILE: &str = "/api/v1/suppressions/import";
 /// Largest answer that is kept. Those of POSTs are an object or two.
 const MOST_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The middleware, for everything under `/api/v1`.
 pub async fn wrap(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().trim_start_matches("/api/v1");
     let keyed = request.method() == Method::POST
         && request.headers().contains_key(&KEY)
-        && !request.uri().path().trim_start_matches("/api/v1").starts_with("/auth/");
+        && !OF_STRANGERS.iter().any(|strangers| path.starts_with(strangers));
     if !keyed {
         return next.run(request).await;
     }
@@ -56,13 +61,14 @@ async fn once(state: AppState, request: Request, next: Next) -> ApiResult<Respon
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &state).await?;
     let operation = operation(&parts);
-    let asked = |body_hash| Asked { user_id: caller.standing.user_id, key, operation, body_hash };
-    if let Some(boundary) = boundary(&parts) {
-        return upload(state, asked(None), parts, body, &boundary, next).await;
+    let asked = |fingerprint| Asked { user_id: caller.standing.user_id, key, operation, fingerprint };
+    let boundary = boundary(&parts);
+    if boundary.is_some() || parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str() == FILE) {
+        return upload(state, asked(None), parts, body, boundary.as_deref(), next).await;
     }
     let whole = Request::from_parts(parts.clone(), body);
     let Whole(bytes) = Whole::from_request(whole, &state).await?;
-    match keyed::begin(&state.pool, &asked(Some(Fingerprint::of(&bytes))), state.clock.now()).await? {
+    match keyed::begin(&state.pool, &state.vault, &asked(Some(Fingerprint::of(&bytes))), state.clock.now()).await? {
         Begun::Run(run) => Ok(run_it(state, run, Request::from_parts(parts, Body::from(bytes)), next, None).await),
         Begun::Done(answer, _) => Ok(again(answer)),
         Begun::Busy => Err(busy()),
@@ -71,19 +77,26 @@ async fn once(state: AppState, request: Request, next: Next) -> ApiResult<Respon
 }
 
 /// An upload is not held: its fingerprint is taken while it runs, and of a second one before it is answered.
-async fn upload(state: AppState, asked: Asked, parts: Parts, body: Body, boundary: &str, next: Next) -> ApiResult<Response> {
-    let fingerprint = Arc::new(Mutex::new(Some(Fingerprint::new(Some(boundary)))));
+async fn upload(
+    state: AppState,
+    asked: Asked,
+    parts: Parts,
+    body: Body,
+    boundary: Option<&str>,
+    next: Next,
+) -> ApiResult<Response> {
+    let fingerprint = Arc::new(Mutex::new(Some(Fingerprint::new(boundary))));
     let seen = fingerprint.clone();
     let mut passing = body.into_data_stream().inspect(move |piece| {
         if let (Ok(bytes), Some(fingerprint)) = (piece, seen.lock().as_mut()) {
             fingerprint.update(bytes);
         }
     });
-    match keyed::begin(&state.pool, &asked, state.clock.now()).await? {
+    match keyed::begin(&state.pool, &state.vault, &asked, state.clock.now()).await? {
         Begun::Run(run) => {
             Ok(run_it(state, run, Request::from_parts(parts, Body::from_stream(passing)), next, Some(fingerprint)).await)
         }
-        Begun::Done(answer, hash) => {
+        Begun::Done(answer, mark) => {
             let mut read = 0;
             while let Some(piece) = passing.next().await {
                 let piece = piece.map_err(|_| ApiError::BodyLost("the body could not be read to its end".to_owned()))?;
@@ -93,7 +106,8 @@ async fn upload(state: AppState, asked: Asked, parts: Parts, body: Body, boundar
                 }
             }
             let given = fingerprint.lock().take().map(Fingerprint::finish);
-            if given == hash { Ok(again(answer)) } else { Err(other()) }
+            let same = mark.zip(given).is_some_and(|(mark, given)| mark.is_of(&state.vault, &given));
+            if same { Ok(again(answer)) } else { Err(other()) }
         }
         Begun::Busy => Err(busy()),
         Begun::Other => Err(other()),
@@ -141,8 +155,8 @@ async fn settle(state: &AppState, run: &Run, response: Response, reading: Option
     let text = |name: &HeaderName| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned()));
     let headers = KEPT.iter().filter_map(text).collect();
     let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_vec() };
-    let body_hash = reading.and_then(|reading| reading.lock().take()).map(Fingerprint::finish);
-    match run.finish(&state.pool, &answer, body_hash).await {
+    let fingerprint = reading.and_then(|reading| reading.lock().take()).map(Fingerprint::finish);
+    match run.finish(&state.pool, &state.vault, &answer, fingerprint).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!("a keyed request was done by two runs"),
         Err(error) => tracing::warn!(error.full = %error, "the answer to a keyed request is not kept"),

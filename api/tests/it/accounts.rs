@@ -124,6 +124,9 @@ async fn an_admin_makes_workspaces_and_clients_who_can_log_in() {
     }
     "#);
     app.log_in("bob@example.com", PASSWORD).await.expect(200);
+    let alone = json!({ "email": "eve@example.com", "password": PASSWORD, "level": "viewer" });
+    let problem = app.post(&admin, "/users", alone).await.problem(400);
+    assert_eq!(problem["errors"][0]["field"], "level", "a workspace has an owner");
     assert_json_snapshot!(app.post(&admin, "/users", body).await.problem(409), @r#"
     {
       "detail": "a user with the e-mail bob@example.com exists already",

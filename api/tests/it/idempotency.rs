@@ -132,7 +132,7 @@ async fn a_key_whose_owner_died_is_free_for_the_same_request_and_nothing_is_made
     let made = app.send(keyed(ann, "k", "/campaigns", &shop.draft())).await.expect(201);
     // As if the process had died after the commit, before the answer was kept.
     app.stage
-        .execute("UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL, lease_until = now() + interval '30 s'")
+        .execute("UPDATE idempotency_keys SET status = NULL, headers = NULL, answer_sealed = NULL, lease_until = now() + interval '30 s'")
         .await;
     app.send(keyed(ann, "k", "/campaigns", &shop.draft())).await.problem(409);
     app.stage.execute("UPDATE idempotency_keys SET lease_until = now() - interval '1 s'").await;
@@ -148,9 +148,10 @@ async fn a_key_whose_owner_died_is_free_for_the_same_request_and_nothing_is_made
 async fn a_run_that_was_taken_for_dead_keeps_nothing() {
     let app = TestApp::new().await;
     let ann = app.somebody().await;
-    let asked = Asked { user_id: ann.user_id, key: "k".to_owned(), operation: "POST /lists".to_owned(), body_hash: Some(vec![1]) };
-    let (pool, now) = (&app.stage.pool, app.stage.clock.now());
-    let begin = async || keyed::begin(pool, &asked, now).await.expect("begun");
+    let asked =
+        Asked { user_id: ann.user_id, key: "k".to_owned(), operation: "POST /lists".to_owned(), fingerprint: Some(vec![1]) };
+    let (pool, vault, now) = (&app.stage.pool, &*app.state.vault, app.stage.clock.now());
+    let begin = async || keyed::begin(pool, vault, &asked, now).await.expect("begun");
     let Begun::Run(first) = begin().await else { panic!("it is free") };
     assert!(matches!(begin().await, Begun::Busy));
     assert!(first.renew(pool).await.expect("renewed"));
@@ -159,9 +160,9 @@ async fn a_run_that_was_taken_for_dead_keeps_nothing() {
     assert_eq!(first.reserved, second.reserved);
     let answer = keyed::Answer { status: 201, headers: vec![], body: b"{}".to_vec() };
     assert!(!first.renew(pool).await.expect("asked"));
-    assert!(!first.finish(pool, &answer, None).await.expect("asked"));
+    assert!(!first.finish(pool, vault, &answer, None).await.expect("asked"));
     first.free(pool).await.expect("asked");
-    assert!(second.finish(pool, &answer, None).await.expect("kept"));
+    assert!(second.finish(pool, vault, &answer, None).await.expect("kept"));
     assert!(matches!(begin().await, Begun::Done(kept, None) if kept == answer));
 }
 
@@ -194,6 +195,42 @@ async fn an_upload_is_taken_once_whatever_its_boundary() {
     assert_eq!(total(&app, &ann, "/imports").await, 1);
     app.send(form(&ann, "k2", "edge", &list, "")).await.problem(400);
     app.send(form(&ann, "k2", "edge", &list, "email\nbob@example.com\n")).await.expect(202);
+}
+
+#[tokio::test]
+async fn a_file_that_is_larger_than_a_body_may_be_is_taken_once() {
+    let app = TestApp::with(|settings| settings.api.max_body_bytes = 1000).await;
+    let ann = app.somebody().await;
+    let file = |last: &str| {
+        let lines: String = (0..100).map(|n| format!("reader-{n}@example.com\n")).collect();
+        Request::post("/api/v1/suppressions/import")
+            .header(header::AUTHORIZATION, format!("Bearer {}", ann.token))
+            .header(header::CONTENT_TYPE, "text/csv")
+            .header("idempotency-key", "k")
+            .body(Body::from(lines + last))
+            .expect("a request")
+    };
+    let first = app.send(file("ada@example.com\n")).await;
+    let again = app.send(file("ada@example.com\n")).await;
+    assert_eq!((replayed(&first), replayed(&again)), (false, true));
+    assert_eq!(first.expect(200)["added"], 101);
+    assert_eq!(first.json(), again.expect(200));
+    app.send(file("bob@example.com\n")).await.problem(422);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_told_once_is_told_again_to_the_same_request_alone() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let source = json!({ "kind": "generic", "name": "Own relay" });
+    let made = app.send(keyed(&ann, "k", "/feedback-sources", &source)).await.expect(201);
+    assert!(made["secret"].is_string());
+    assert_eq!(app.send(keyed(&ann, "k", "/feedback-sources", &source)).await.expect(201), made);
+    // Sealed for this row: what stands in another one is not opened, and nothing is done twice.
+    app.stage.execute("UPDATE idempotency_keys SET reserved = gen_random_uuid()").await;
+    let problem = app.send(keyed(&ann, "k", "/feedback-sources", &source)).await.problem(409);
+    let detail = text(&problem["detail"]);
+    assert!(detail.starts_with("the request with this Idempotency-Key was done, but its answer cannot be given again"), "{detail}");
 }
 
 #[tokio::test]

@@ -70,7 +70,8 @@ async fn a_post_that_is_signed_as_we_say_is_stored_once_with_its_job() {
     let signature = hmac_hex(&secret, &format!("{at}.{body}"));
     let headers = [("x-mochila-timestamp", at.as_str()), ("x-mochila-signature", signature.as_str())];
     assert_eq!(outcome(&app, &made, &headers, body).await, "stored");
-    assert_eq!(outcome(&app, &made, &headers, body).await, "known");
+    let keyed = [headers[0], headers[1], ("idempotency-key", "of the provider")];
+    assert_eq!(outcome(&app, &made, &keyed, body).await, "known", "its key is not ours to read");
     assert_eq!(jobs(&app).await, 1);
     assert_eq!(
         refused(&app, &made, &headers, &body.replace("true", "null")).await,

@@ -84,7 +84,9 @@ async fn a_key_makes_one_message_even_when_its_first_run_died_before_it_answered
     let first = app.send(keyed()).await.expect(202);
     assert_eq!(app.send(keyed()).await.expect(202), first);
     app.stage
-        .execute("UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL, lease_until = now() - interval '1 s'")
+        .execute(
+            "UPDATE idempotency_keys SET status = NULL, headers = NULL, answer_sealed = NULL, lease_until = now() - interval '1 s'",
+        )
         .await;
     assert_eq!(app.send(keyed()).await.expect(202), first);
     assert_eq!(app.get(&ann, "/messages").await.expect(200)["pagination"]["total"], 1);

@@ -1,5 +1,7 @@
 //! Changing members of a workspace: their level, their address, whether they may log in. A workspace keeps an owner.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -27,7 +29,7 @@ pub struct Actor {
 }
 
 /// The member, whom the actor may change. Whoever else changes owners of the workspace waits until the transaction ends: of two owners
-/// who make each other an editor, one stays.
+/// who make each other an editor, one stays; of two admins who disable each other, too.
 async fn hold(connection: &mut PgConnection, actor: Actor, id: Uuid) -> Result<User> {
     let user = user::find(&mut *connection, id).await?.ok_or_else(|| Error::not_found("user", id))?;
     actor.scope.may_change("user", id, user.workspace_id)?;
@@ -35,7 +37,13 @@ async fn hold(connection: &mut PgConnection, actor: Actor, id: Uuid) -> Result<U
         return Err(Error::Forbidden(format!("user {id} is an admin, whom admins alone change")));
     }
     workspace::lock(&mut *connection, user.workspace_id).await?;
-    user::lock(&mut *connection, id).await?;
+    // In one order whoever asks.
+    for id in BTreeSet::from([actor.user_id, id]) {
+        user::lock(&mut *connection, id).await?;
+    }
+    if user::find(&mut *connection, actor.user_id).await?.is_none_or(|actor| actor.disabled_at.is_some()) {
+        return Err(Error::Forbidden("you were disabled meanwhile".to_owned()));
+    }
     user::find(connection, id).await?.ok_or_else(|| Error::not_found("user", id))
 }
 

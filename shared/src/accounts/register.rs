@@ -58,6 +58,9 @@ impl Registration {
         if let Some(name) = &self.workspace_name {
             workspace::checked_name("workspace_name", name)?;
         }
+        if self.workspace_id.is_none() && self.level != Level::Owner {
+            return Err(Error::invalid("level", "must be \"owner\" where no workspace_id is given: a new workspace needs one"));
+        }
         let password_hash = passwords.hash("password", &self.password, email.as_str()).await?;
         let Self { role, level, workspace_id, workspace_name, .. } = self;
         Ok(Checked { email, name, password_hash, role, level, workspace_id, workspace_name })

@@ -12,9 +12,14 @@ use crate::{
     vault::{self, Vault},
 };
 
-/// Every sealed column, by table; the row's id is the context. A test reads the schema for columns that are missing here.
-pub const COLUMNS: [(&str, &str); 3] =
-    [("dkim_keys", "private_key_sealed"), ("feedback_sources", "secret_sealed"), ("routes", "password_sealed")];
+/// Every sealed column: table, the row's id, which is the context, and the column. A test reads the schema for columns that are missing
+/// here.
+pub const COLUMNS: [(&str, &str, &str); 4] = [
+    ("dkim_keys", "id", "private_key_sealed"),
+    ("feedback_sources", "id", "secret_sealed"),
+    ("idempotency_keys", "reserved", "answer_sealed"),
+    ("routes", "id", "password_sealed"),
+];
 /// Rows of one transaction.
 const SLICE: i64 = 200;
 
@@ -36,9 +41,9 @@ pub struct Resealed {
 /// The database failed; what is committed stays, and the next run goes on.
 pub async fn all(pool: &PgPool, vault: &Vault) -> Result<Resealed> {
     let mut resealed = Resealed::default();
-    for (table, column) in COLUMNS {
+    for place in COLUMNS {
         let mut after = Uuid::nil();
-        while let Some(last) = slice(pool, vault, table, column, after, &mut resealed).await? {
+        while let Some(last) = slice(pool, vault, place, after, &mut resealed).await? {
             after = last;
         }
     }
@@ -49,14 +54,15 @@ pub async fn all(pool: &PgPool, vault: &Vault) -> Result<Resealed> {
 async fn slice(
     pool: &PgPool,
     vault: &Vault,
-    table: &str,
-    column: &str,
+    (table, id_column, column): (&str, &str, &str),
     after: Uuid,
     resealed: &mut Resealed,
 ) -> Result<Option<Uuid>> {
     let mut transaction = database::begin(pool).await?;
-    let select =
-        format!("SELECT id, {column} FROM {table} WHERE id > $1 AND {column} IS NOT NULL ORDER BY id LIMIT $2 FOR NO KEY UPDATE");
+    let select = format!(
+        "SELECT {id_column}, {column} FROM {table} WHERE {id_column} > $1 AND {column} IS NOT NULL
+         ORDER BY {id_column} LIMIT $2 FOR NO KEY UPDATE"
+    );
     let rows: Vec<(Uuid, Vec<u8>)> =
         sqlx::query_as(AssertSqlSafe(select)).bind(after).bind(SLICE).fetch_all(&mut *transaction).await?;
     for (id, sealed) in &rows {
@@ -68,7 +74,7 @@ async fn slice(
         let again = vault.open(sealed, id.as_bytes()).and_then(|plain| vault.seal(&plain, id.as_bytes()));
         match again {
             Ok(again) => {
-                let update = format!("UPDATE {table} SET {column} = $2 WHERE id = $1");
+                let update = format!("UPDATE {table} SET {column} = $2 WHERE {id_column} = $1");
                 sqlx::query(AssertSqlSafe(update)).bind(id).bind(again).execute(&mut *transaction).await?;
                 *resealed.by_key.entry(vault.active_id().to_owned()).or_default() += 1;
                 resealed.changed += 1;

@@ -4,9 +4,11 @@
 mod architecture;
 mod fairness;
 mod feedback;
+mod idempotency;
 mod identity;
 mod keys;
 mod ledger;
+mod members;
 mod membership;
 mod operations;
 mod queue;

@@ -220,3 +220,13 @@ fn prometheus_scrapes_the_ports_that_the_image_listens_on_and_grafana_asks_prome
         assert_eq!(board["panels"][1]["datasource"]["uid"], source["uid"]);
     }
 }
+
+#[test]
+fn the_example_trusts_the_gateway_of_what_is_published_and_nobody_else() {
+    let compose = compose();
+    let outside = &compose["networks"]["outside"]["ipam"]["config"][0];
+    let trusted = &environment::example()["MOCHILA_API__TRUSTED_PROXIES"];
+    assert_eq!(outside["gateway"], trusted.as_str());
+    trusted.parse::<std::net::IpAddr>().expect("one address");
+    assert!(strings(&services(&compose)["api"]["networks"]).contains(&"outside".to_owned()));
+}
