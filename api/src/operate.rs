@@ -24,8 +24,8 @@ pub struct Doctor {
     pub json: bool,
 }
 
-/// Connections of the front beside its pool: it watches PostgreSQL over one.
-const OWN_CONNECTIONS: u32 = 1;
+/// Connections of the front beside its pool: it watches PostgreSQL over one, and polls are answered over a few.
+const OWN_CONNECTIONS: u32 = 1 + database::FEW;
 /// Open files beside connections to PostgreSQL: a few hundred clients, and what else there is.
 const OPEN_FILES: u64 = 512;
 

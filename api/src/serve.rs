@@ -78,7 +78,7 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
 
 fn scraped(recorder: PrometheusHandle, state: AppState) -> Router {
     let scrape = move || async move {
-        if let Err(error) = gauges::export(&state.pool, &state.tickets).await {
+        if let Err(error) = gauges::export(&state.pool, &state.tickets, &state.settings.sending).await {
             tracing::warn!(error.full = %error, "a scrape could not ask for everything");
             metrics::counter!("scrape_errors_total").increment(1);
         }

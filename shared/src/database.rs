@@ -123,7 +123,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Whole<F> {
 }
 
 /// Connections that [`beside`] opens at most.
-const FEW: u32 = 4;
+pub const FEW: u32 = 4;
 
 /// A small pool to the same database, for statements that are asked all the time: few connections that are used again while all that they
 /// touch is still in the processor's caches, where the large pool takes each of its connections in turn.

@@ -1,11 +1,14 @@
 //! `/metrics` and `/health` of a worker, on a listener of its own. Depth and age of lanes are asked at scrape time.
 
+use std::sync::Arc;
+
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::{
     PgPool,
     queue::{gauges, lane::Lane, ticket::Tickets},
     sending_domains::sending_domain,
+    settings::Settings,
 };
 
 use crate::stages;
@@ -15,6 +18,7 @@ struct Scrape {
     recorder: PrometheusHandle,
     pool: PgPool,
     tickets: Tickets,
+    settings: Arc<Settings>,
 }
 
 /// Says what each metric means, and sets to zero what counts troubles: the first one is then a step that `increase()` sees.
@@ -82,11 +86,18 @@ pub fn announce() {
 }
 
 /// Serves until the task is ended.
-pub async fn serve(listener: tokio::net::TcpListener, recorder: PrometheusHandle, pool: PgPool, tickets: Tickets) {
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    recorder: PrometheusHandle,
+    pool: PgPool,
+    tickets: Tickets,
+    settings: Arc<Settings>,
+) {
     let router = Router::new().route("/metrics", get(scrape)).route("/health", get(|| async { "ok\n" })).with_state(Scrape {
         recorder,
         pool,
         tickets,
+        settings,
     });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "metrics are not served any more");
@@ -95,7 +106,7 @@ pub async fn serve(listener: tokio::net::TcpListener, recorder: PrometheusHandle
 
 #[expect(clippy::cast_precision_loss, reason = "a count of domains")]
 async fn scrape(State(scrape): State<Scrape>) -> impl IntoResponse {
-    if let Err(error) = gauges::export(&scrape.pool, &scrape.tickets).await {
+    if let Err(error) = gauges::export(&scrape.pool, &scrape.tickets, &scrape.settings.sending).await {
         tracing::warn!(%error, "a scrape could not ask for everything");
         metrics::counter!("scrape_errors_total").increment(1);
     }

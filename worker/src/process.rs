@@ -145,7 +145,7 @@ pub async fn run(settings: Settings, lanes: Option<String>, inbound: bool) -> an
         .await
         .with_context(|| format!("worker.metrics_listen {}", settings.worker.metrics_listen))?;
     tracing::info!(metrics.listen = %listener.local_addr()?, "metrics and health are served");
-    let scraper = tokio::spawn(scrape::serve(listener, recorder, pool.clone(), Tickets::new(keyspace)));
+    let scraper = tokio::spawn(scrape::serve(listener, recorder, pool.clone(), Tickets::new(keyspace), settings.clone()));
     let process = Process::start(settings.clone(), pool.clone(), Clock::system(), &lanes).await?;
     let listen = match settings.inbound.listen.as_str() {
         "" if inbound => Some(DEFAULT_INBOUND),

@@ -142,7 +142,7 @@ pub async fn picture(pool: &PgPool, settings: &Settings) -> Result<Picture> {
     let standing = sending::standing(&mut connection).await?;
     let heartbeat = i32::try_from(settings.queue.heartbeat_seconds).unwrap_or(5);
     let mut lanes: Vec<LaneView> = sqlx::query_as(LANES)
-        .bind(settings.sending.destination_chunks)
+        .bind(Lane::ALL.map(|lane| settings.sending.destination_cap(lane)).as_slice())
         .bind(heartbeat)
         .bind(Lane::ALL.map(Lane::name).as_slice())
         .fetch_all(&mut *connection)
@@ -288,11 +288,12 @@ fn of_destination(destination: &DestinationView, at: DateTime<Utc>, found: &mut 
     }
 }
 
-/// $1 cap of chunks of a destination, $2 heartbeat in seconds, $3 lanes.
+/// $1 each lane's cap of jobs of a destination, $2 heartbeat in seconds, $3 lanes.
 const LANES: &str = "
 WITH hold AS MATERIALIZED (SELECT sending_hold() AS name),
      full_destinations AS MATERIALIZED (
-         SELECT lane, destination FROM jobs WHERE state = 'running' AND destination <> '' GROUP BY lane, destination HAVING count(*) >= $1),
+         SELECT j.lane, j.destination FROM jobs j JOIN unnest($3::text[], $1::int[]) AS l (name, cap) ON l.name = j.lane
+         WHERE j.state = 'running' AND j.destination <> '' GROUP BY j.lane, j.destination, l.cap HAVING count(*) >= l.cap),
      waiting AS (
          SELECT j.lane, j.run_at, j.last_error, CASE
              WHEN job_is_held(hold.name, j.lane, j.kind) THEN 'held'

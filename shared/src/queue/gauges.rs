@@ -9,7 +9,10 @@ use super::{
     lane::Lane,
     ticket::{TicketError, Tickets},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    settings::Sending,
+};
 
 /// Prometheus gives a scrape ten seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -29,9 +32,11 @@ pub enum ScrapeError {
 ///
 /// # Errors
 /// PostgreSQL or Redis failed, or took longer than a scrape may; `postgres_up` and `redis_up` say which. The gauges set before stay.
-pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError> {
-    let (database, redis) =
-        tokio::join!(tokio::time::timeout(PATIENCE, ask_database(pool)), tokio::time::timeout(PATIENCE, ask_redis(tickets)));
+pub async fn export(pool: &PgPool, tickets: &Tickets, sending: &Sending) -> Result<(), ScrapeError> {
+    let (database, redis) = tokio::join!(
+        tokio::time::timeout(PATIENCE, ask_database(pool, sending)),
+        tokio::time::timeout(PATIENCE, ask_redis(tickets))
+    );
     let database = database.unwrap_or_else(|_| Err(Error::internal("PostgreSQL has not answered in time").into()));
     let redis = redis.unwrap_or_else(|_| Err(Error::internal("Redis has not answered in time").into()));
     metrics::gauge!("postgres_up").set(if database.is_ok() { 1.0 } else { 0.0 });
@@ -40,9 +45,9 @@ pub async fn export(pool: &PgPool, tickets: &Tickets) -> Result<(), ScrapeError>
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of jobs, workers, slots and destinations")]
-async fn ask_database(pool: &PgPool) -> Result<(), ScrapeError> {
+async fn ask_database(pool: &PgPool, sending: &Sending) -> Result<(), ScrapeError> {
     metrics::gauge!("clock_skew_seconds").set(clock_skew(pool).await?);
-    let lanes = lanes(pool).await?;
+    let lanes = lanes(pool, sending).await?;
     let slots = fleet::live(pool).await?;
     for lane in Lane::ALL.map(Lane::name) {
         let found = lanes.iter().find(|gauge| gauge.lane == lane);
@@ -79,7 +84,7 @@ async fn ask_redis(tickets: &Tickets) -> Result<(), ScrapeError> {
 pub struct LaneGauge {
     /// The lane.
     pub lane: String,
-    /// In line and due.
+    /// What a claim would give out now.
     pub ready: i64,
     /// Seconds since the oldest of those became due.
     pub oldest_ready_seconds: f64,
@@ -95,14 +100,18 @@ pub struct LaneGauge {
 ///
 /// # Errors
 /// The database failed.
-pub async fn lanes(pool: &PgPool) -> Result<Vec<LaneGauge>> {
+pub async fn lanes(pool: &PgPool, sending: &Sending) -> Result<Vec<LaneGauge>> {
     Ok(sqlx::query_as(
         "WITH hold AS MATERIALIZED (SELECT sending_hold() AS name),
+         full_destinations AS MATERIALIZED (
+             SELECT j.lane, j.destination FROM jobs j JOIN unnest($1::text[], $2::int[]) AS l (name, cap) ON l.name = j.lane
+             WHERE j.state = 'running' AND j.destination <> '' GROUP BY j.lane, j.destination, l.cap HAVING count(*) >= l.cap),
          living AS (
              -- One index each; of those in line only what no pause and no destination holds back.
              SELECT j.lane, 'queued' AS state, count(*) AS n, min(j.run_at) AS oldest FROM hold CROSS JOIN jobs j
              LEFT JOIN campaigns c ON c.id = j.campaign_id LEFT JOIN destinations d ON d.domain = j.destination
-             WHERE j.state = 'queued' AND c.state IS DISTINCT FROM 'paused' AND NOT job_is_held(hold.name, j.lane, j.kind)
+             LEFT JOIN full_destinations f ON f.lane = j.lane AND f.destination = j.destination
+             WHERE j.state = 'queued' AND f.lane IS NULL AND c.state IS DISTINCT FROM 'paused' AND NOT job_is_held(hold.name, j.lane, j.kind)
                AND coalesce(greatest(d.cooldown_until, d.suspended_until), '-infinity') <= now() GROUP BY j.lane
              UNION ALL SELECT lane, 'scheduled', count(*), NULL FROM jobs WHERE state = 'scheduled' GROUP BY lane
              UNION ALL SELECT lane, 'running', count(*), NULL FROM jobs WHERE state = 'running' GROUP BY lane
@@ -114,6 +123,8 @@ pub async fn lanes(pool: &PgPool) -> Result<Vec<LaneGauge>> {
                 coalesce(sum(n) FILTER (WHERE state = 'dead'), 0)::bigint AS dead
          FROM living GROUP BY lane",
     )
+    .bind(Lane::ALL.map(Lane::name).as_slice())
+    .bind(Lane::ALL.map(|lane| sending.destination_cap(lane)).as_slice())
     .fetch_all(pool)
     .await?)
 }

@@ -64,7 +64,7 @@ pub async fn end(pool: &PgPool, lease: Lease, outcome: &Outcome) -> Result<bool>
                  attempt = attempt + CASE WHEN $3 IN ('retried', 'failed') THEN 1 ELSE 0 END,
                  deliveries = 0,
                  result = coalesce($4, result),
-                 last_error = CASE WHEN $3 = 'succeeded' THEN NULL ELSE coalesce($5, last_error) END,
+                 last_error = CASE WHEN $3 IN ('succeeded', 'snoozed') THEN $5 ELSE coalesce($5, last_error) END,
                  progress_done = CASE WHEN $3 = 'succeeded' THEN coalesce(progress_total, progress_done) ELSE progress_done END,
                  finished_at = CASE
                      WHEN $3 IN ('succeeded', 'failed', 'cancelled') OR cancel_requested_at IS NOT NULL

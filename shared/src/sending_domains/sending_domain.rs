@@ -306,6 +306,14 @@ pub async fn record(
     Ok(Recorded { before: old.state, domain })
 }
 
+/// Any domain, of any workspace: a name to ask name servers for.
+///
+/// # Errors
+/// The database failed.
+pub async fn any(pool: &PgPool) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("SELECT domain FROM sending_domains ORDER BY id LIMIT 1").fetch_optional(pool).await?)
+}
+
 /// How many domains there are in each state, over all workspaces.
 ///
 /// # Errors

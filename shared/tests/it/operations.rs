@@ -9,8 +9,8 @@ use shared::{
     },
     queue::{
         bell,
-        claim::Claim,
-        fleet,
+        claim::{Claim, Lease},
+        fleet, gauges,
         inspect::Dead,
         job::{self, Enqueue},
         lane::Lane,
@@ -229,6 +229,50 @@ async fn what_is_stuck_says_why_and_what_mends_it() {
     assert!(text.lines().all(|line| line.chars().count() < 200), "{text}");
     assert!(serde_json::to_value(&picture).unwrap()["lanes"].as_array().unwrap().len() == 8);
     let _ = campaign;
+}
+
+#[tokio::test]
+async fn what_a_full_destination_holds_back_is_ready_for_nobody_in_each_lane_by_its_own_cap() {
+    let mut stage = Stage::new().await;
+    (stage.settings.sending.destination_chunks, stage.settings.sending.transactional.destination_messages) = (2, 3);
+    // In each lane two run for one destination, and one more waits.
+    stage
+        .execute(
+            "INSERT INTO jobs (id, kind, lane, flow, destination, state, payload, run_at)
+                 SELECT gen_random_uuid(), 'SendMessage', lane, 'x', 'harbor.test', 'queued', '{}', now() - interval '1 minute'
+                 FROM unnest(ARRAY['bulk', 'critical']) lane;
+             INSERT INTO jobs (id, kind, lane, flow, destination, state, payload, lease_owner, lease_until)
+                 SELECT gen_random_uuid(), 'SendMessage', lane, 'x', 'harbor.test', 'running', '{}', gen_random_uuid(), now() + interval '1 hour'
+                 FROM unnest(ARRAY['bulk', 'bulk', 'critical', 'critical']) lane",
+        )
+        .await;
+    let picture = stuck::picture(&stage.pool, &stage.settings).await.unwrap();
+    let gauges = gauges::lanes(&stage.pool, &stage.settings.sending).await.unwrap();
+    for (lane, ready) in [("bulk", 0), ("critical", 1)] {
+        let view = picture.lanes.iter().find(|view| view.lane == lane).unwrap();
+        let gauge = gauges.iter().find(|gauge| gauge.lane == lane).unwrap();
+        assert_eq!((view.ready, view.throttled, gauge.ready), (ready, 1 - ready, ready), "{lane}");
+        assert_eq!(gauge.oldest_ready_seconds > 30.0, ready == 1, "{lane}");
+    }
+}
+
+#[tokio::test]
+async fn a_trouble_that_is_over_is_no_reason_any_more() {
+    let stage = Stage::new().await;
+    enqueue(&stage, SendReset {}, Enqueue::default()).await;
+    let again = async |outcome: Outcome| {
+        stage.execute("UPDATE jobs SET state = 'queued', run_at = now()").await;
+        let job = claim(Lane::Critical, None).take(&stage.pool).await.unwrap().expect("a job");
+        let lease = Lease { job_id: job.id, epoch: job.lease_epoch };
+        assert!(outcome::end(&stage.pool, lease, &outcome).await.unwrap());
+        let picture = stuck::picture(&stage.pool, &stage.settings).await.unwrap();
+        picture.lanes.into_iter().find(|view| view.lane == "critical").unwrap().trouble
+    };
+    let trouble = "no route that may be used".to_owned();
+    assert_eq!(again(Outcome::Yielded { delay_ms: 60_000, error: Some(trouble.clone()) }).await, Some(trouble.clone()));
+    assert_eq!(again(Outcome::Yielded { delay_ms: 60_000, error: None }).await, None);
+    assert_eq!(again(Outcome::Retry { error: trouble.clone(), delay_ms: 60_000 }).await, Some(trouble));
+    assert_eq!(again(Outcome::Snoozed(stage.clock.now())).await, None);
 }
 
 #[tokio::test]

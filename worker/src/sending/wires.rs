@@ -451,8 +451,9 @@ fn evict(waiting: &Mutex<Waiting>, but: Uuid) -> Option<OwnedSemaphorePermit> {
     Some(place)
 }
 
-/// No step takes longer than this.
-fn shortened(timeouts: &Timeouts, longest: u64) -> Timeouts {
+/// No step takes longer than this: seconds.
+#[must_use]
+pub fn shortened(timeouts: &Timeouts, longest: u64) -> Timeouts {
     let Timeouts { connect, greeting, command, data, final_dot } = *timeouts;
     Timeouts {
         connect: connect.min(longest),

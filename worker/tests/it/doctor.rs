@@ -1,5 +1,6 @@
 //! What a worker stands on: each part that fails is told, with what to do.
 
+use mochila_bench::dns::{Behaviour, Server};
 use mochila_worker::doctor::examine;
 use shared::{
     clock::Clock,
@@ -25,14 +26,31 @@ async fn house() -> House {
 
 #[tokio::test]
 async fn a_good_house_has_nothing_that_fails() {
-    let house = house().await;
+    let mut house = house().await;
+    let names = Server::start().await.expect("a name server");
+    house.stage.settings.dns.servers = names.address.to_string();
+    house.stage.settings.mail.relay_url = format!("smtp://127.0.0.1:{}", house.sink.smtp.port()).into();
     let checks = look(&house).await;
     let failed: Vec<&Check> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
     assert_eq!(failed, Vec::<&Check>::new());
-    for name in
-        ["postgres", "postgres.schema", "postgres.clock", "redis", "redis.clock", "store", "dns.public_url", "routes", "sending"]
-    {
+    for name in [
+        "postgres",
+        "postgres.schema",
+        "postgres.clock",
+        "redis",
+        "redis.clock",
+        "store",
+        "dns.public_url",
+        "dns.servers",
+        "routes",
+        "sending",
+        "mail.relay_url",
+    ] {
         assert_eq!(verdict(&checks, name), Verdict::Ok, "{name}");
+    }
+    for name in ["store.disk", "postgres.disk"] {
+        let check = checks.iter().find(|check| check.name == name).expect("a disk");
+        assert!(check.says.ends_with("GiB are free"), "{check:?}");
     }
     assert_eq!(verdict(&checks, &format!("relay relay {}", house.sink.smtp.port())), Verdict::Ok);
     assert_eq!(house.sink.counts.stats().received, 0, "nothing is sent");
@@ -58,6 +76,23 @@ async fn a_relay_that_does_not_answer_or_does_not_take_our_credentials_fails() {
     assert_eq!(verdict(&look(&house).await, "routes"), Verdict::Fail);
     house.stage.execute("UPDATE routes SET disabled_at = now()").await;
     assert_eq!(verdict(&look(&house).await, "routes"), Verdict::Warn);
+}
+
+#[tokio::test]
+async fn name_servers_and_the_relay_of_account_mail_that_do_not_answer_fail() {
+    let mut house = house().await;
+    let names = Server::start().await.expect("a name server");
+    house.stage.settings.dns.servers = names.address.to_string();
+    house.stage.settings.dns.timeout_ms = 1_000;
+    let workspace = house.stage.workspace("Acme").await;
+    house.stage.verified_domain(workspace, "shop.test").await;
+    names.zones.behave("shop.test", Some(Behaviour::Fail)).expect("a name");
+    let checks = look(&house).await;
+    assert_eq!((verdict(&checks, "dns.servers"), verdict(&checks, "mail.relay_url")), (Verdict::Fail, Verdict::Warn));
+    house.stage.settings.dns.servers = "127.0.0.1:1".to_owned();
+    house.stage.settings.mail.relay_url = "smtp://127.0.0.1:1".to_owned().into();
+    let checks = look(&house).await;
+    assert_eq!((verdict(&checks, "dns.servers"), verdict(&checks, "mail.relay_url")), (Verdict::Fail, Verdict::Fail));
 }
 
 #[tokio::test]

@@ -9,5 +9,6 @@ mod inbound;
 mod metrics;
 mod programs;
 mod runbook;
+mod schema;
 mod settings;
 mod shaping;

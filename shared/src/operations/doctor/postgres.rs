@@ -1,9 +1,11 @@
 //! PostgreSQL: reachable, new enough, our schema, the time, room for our connections; and whether it may send.
 
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::{Check, skew};
+use super::{Check, process, skew};
 use crate::{
     clock::Clock,
     database,
@@ -45,6 +47,7 @@ pub async fn look(pool: &PgPool, connections: u32, clock: &Clock) -> Vec<Check> 
     if let Ok(check) = room(pool, connections).await {
         checks.push(check);
     }
+    checks.push(disk(pool).await);
     if let Ok(mut connection) = pool.acquire().await
         && let Ok(standing) = sending::standing(&mut connection).await
     {
@@ -59,6 +62,21 @@ pub async fn look(pool: &PgPool, connections: u32, clock: &Clock) -> Vec<Check> 
         });
     }
     checks
+}
+
+/// The disk of the tables, where it can be seen from here: on this machine, by a role that may know the folder.
+async fn disk(pool: &PgPool) -> Check {
+    let name = "postgres.disk";
+    let here = "SELECT current_setting('data_directory') WHERE coalesce(inet_server_addr() = inet_client_addr(), true)";
+    if let Ok(Some(folder)) = sqlx::query_scalar::<_, String>(here).fetch_optional(pool).await
+        && Path::new(&folder).exists()
+    {
+        return process::disk(name, Path::new(&folder), "make room: [retention] says how long rows are kept");
+    }
+    match sqlx::query_scalar::<_, String>("SELECT pg_size_pretty(pg_database_size(current_database()))").fetch_one(pool).await {
+        Ok(size) => Check::ok(name, format!("the database takes {size}; the room that is left is not to be seen from here")),
+        Err(error) => Check::warn(name, format!("the size of the database is not known: {error}"), "look at PostgreSQL's disk"),
+    }
 }
 
 async fn room(pool: &PgPool, connections: u32) -> Result<Check> {

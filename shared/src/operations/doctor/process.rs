@@ -1,6 +1,6 @@
-//! What the system gives this process: open files, ports.
+//! What the system gives this process: open files, ports, room on its disks.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,6 +10,7 @@ use tokio::{
 use super::Check;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+const GIB: u64 = 1 << 30;
 
 /// Whether as many files may be open as this process needs.
 #[must_use]
@@ -30,6 +31,31 @@ fn files(limit: u64, needed: u64) -> Check {
     } else {
         Check::ok("open files", says)
     }
+}
+
+/// The room that is left on the disk of a folder.
+pub(super) fn disk(name: &str, folder: &Path, mend: &str) -> Check {
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) => room(name, disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, mend),
+        Err(error) => Check::warn(name, format!("{} cannot be asked: {error}", folder.display()), "look at the folder's disk"),
+    }
+}
+
+/// The rule: a tenth or a gibibyte, whichever is less, and never below 100 MiB.
+fn room(name: &str, free: u64, size: u64, mend: &str) -> Check {
+    let says = format!("{:.1} GiB of {:.1} GiB are free", gib(free), gib(size));
+    if free < GIB / 10 {
+        Check::fail(name, says, mend)
+    } else if free < GIB.min(size / 10) {
+        Check::warn(name, says, mend)
+    } else {
+        Check::ok(name, says)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / GIB as f64
 }
 
 /// Whether the address is free, or one of ours serves it.
@@ -61,6 +87,14 @@ async fn is_ours(address: &str) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::{super::Verdict, *};
+
+    #[test]
+    fn a_full_disk_fails_before_it_is_full() {
+        assert_eq!(
+            [GIB / 20, GIB / 2, 2 * GIB].map(|free| room("disk", free, 100 * GIB, "make room").verdict),
+            [Verdict::Fail, Verdict::Warn, Verdict::Ok]
+        );
+    }
 
     #[test]
     fn too_few_files_fail_and_few_warn() {

@@ -5,13 +5,14 @@ use serde_json::json;
 use shared::{
     members::{letter, payload::SendAccountMail},
     routes::relay_url::RelayUrl,
-    settings::{Secret, Settings, Timeouts},
+    settings::{Secret, Settings},
 };
 
 use super::compose::compose;
 use crate::{
     clients::smtp::{Relay, Sent, Session},
     run::{Context, Failure, Outcome, Run, Stop},
+    sending::wires::{hello_name, shortened},
 };
 
 /// Seconds that a step of the conversation may take: the relay is our own, and others wait for their mail.
@@ -53,23 +54,34 @@ async fn send(settings: &Settings, to: &str, bytes: &[u8]) -> Result<u16, Failur
     outcome
 }
 
-fn relay(settings: &Settings) -> Result<Relay, String> {
+/// The house's own relay.
+///
+/// # Errors
+/// A sentence that names the setting.
+pub fn relay(settings: &Settings) -> Result<Relay, String> {
     let url = RelayUrl::parse(settings.mail.relay_url.expose()).map_err(|reason| format!("mail.relay_url {reason}"))?;
-    let Timeouts { connect, greeting, command, data, final_dot } = settings.sending.timeouts;
-    let short = |seconds: u64| seconds.min(LONGEST_STEP);
     Ok(Relay {
         host: url.host,
         port: url.port,
         tls: settings.mail.tls.parse()?,
         username: url.username,
         password: url.password.map(Secret::from),
-        hello_name: settings.sending.hello_name.clone(),
-        timeouts: Timeouts {
-            connect: short(connect),
-            greeting: short(greeting),
-            command: short(command),
-            data: short(data),
-            final_dot: short(final_dot),
-        },
+        hello_name: hello_name(settings),
+        timeouts: shortened(&settings.sending.timeouts, LONGEST_STEP),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_relay_is_greeted_as_those_of_campaigns_are() {
+        let mut settings = Settings::sample();
+        settings.mail.relay_url = "smtp://127.0.0.1:2525".to_owned().into();
+        settings.api.public_url = "https://mail.example.com/app".parse().expect("an URL");
+        assert_eq!(relay(&settings).expect("usable").hello_name, "mail.example.com");
+        settings.sending.hello_name = "mx.example.com".to_owned();
+        assert_eq!(relay(&settings).expect("usable").hello_name, "mx.example.com");
+    }
 }
