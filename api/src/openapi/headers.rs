@@ -7,13 +7,18 @@ use super::{each_operation, levels};
 use crate::{extract::CHOICES, front::classes as limits};
 
 /// What is told with an `ETag`, and changed where `If-Match` says so.
-const TAGGED: [&str; 8] = [
+const TAGGED: [&str; 13] = [
     "/api/v1/campaigns/{id}",
     "/api/v1/contacts/{id}",
+    "/api/v1/destinations/{domain}",
+    "/api/v1/destinations/{domain}/limits",
     "/api/v1/lists/{id}",
+    "/api/v1/me",
     "/api/v1/routes/{id}",
+    "/api/v1/sending",
     "/api/v1/sending-domains/{id}",
     "/api/v1/suppression-policy",
+    "/api/v1/templates/{id}",
     "/api/v1/users/{id}",
     "/api/v1/workspaces/{id}",
 ];

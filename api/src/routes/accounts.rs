@@ -21,6 +21,7 @@ use crate::{
     caller::{Caller, From},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -230,9 +231,9 @@ struct Me {
 /// Who am I
 #[utoipa::path(get, path = "/me", operation_id = "get_me", tag = "accounts", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "The caller, and where it acts", body = Me)))]
-async fn me(caller: Caller) -> Json<Me> {
+async fn me(caller: Caller) -> Tagged<Me> {
     let Caller { standing, scope, workspace_name, .. } = caller;
-    Json(Me {
+    let me = Me {
         id: standing.user_id,
         email: standing.email,
         name: standing.name,
@@ -240,7 +241,8 @@ async fn me(caller: Caller) -> Json<Me> {
         level: standing.level,
         email_verified: standing.email_verified_at.is_some(),
         workspace: WorkspaceName { id: scope.workspace_id, name: workspace_name },
-    })
+    };
+    Tagged(standing.updated_at, me)
 }
 
 impl std::convert::From<User> for Me {
@@ -275,10 +277,16 @@ struct MeChange {
     responses((status = 200, description = "The caller", body = Me),
         (status = 409, description = "a user with the e-mail ada@example.com exists already"),
         (status = 503, description = "too many passwords are being checked; try again in 2 s")))]
-async fn change_me(State(state): State<AppState>, caller: Caller, Json(body): Json<MeChange>) -> ApiResult<Json<Me>> {
+async fn change_me(
+    State(state): State<AppState>,
+    caller: Caller,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<MeChange>,
+) -> ApiResult<Tagged<Me>> {
     let MeChange { name, email, password } = body;
     let change = Change { name, email, level: None };
     let (sessions, mail) = (&state.sessions, &state.settings.mail);
-    let changed = profile::change_own(&state.pool, sessions, mail, &caller.standing, change, password.as_deref()).await?;
-    Ok(Json(changed.into()))
+    let changed =
+        profile::change_own(&state.pool, sessions, mail, &caller.standing, &expected, change, password.as_deref()).await?;
+    Ok(Tagged(changed.updated_at, changed.into()))
 }

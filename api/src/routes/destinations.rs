@@ -4,6 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
+    database,
     deliveries::{
         limits,
         overview::{self, Overview},
@@ -19,6 +20,7 @@ use crate::{
     caller::Admin,
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -167,8 +169,13 @@ async fn page(
 /// One destination
 #[utoipa::path(get, path = "/destinations/{domain}", operation_id = "get_destination", tag = "destinations", security(("bearer" = ["admin"])),
     params(("domain" = String, Path, description = "The domain of the recipients, or `provider:` and the name of a provider, such as `provider:google`.", example = "example.com")), responses((status = 200, description = "The destination", body = DestinationBody)))]
-async fn one(State(state): State<AppState>, _: Admin, Path(domain): Path<String>) -> ApiResult<Json<DestinationBody>> {
-    Ok(Json(overview::find(&state.pool, &rules(&state).await, &domain).await?.into()))
+async fn one(State(state): State<AppState>, _: Admin, Path(domain): Path<String>) -> ApiResult<Tagged<DestinationBody>> {
+    Ok(tagged(overview::find(&state.pool, &rules(&state).await, &domain).await?))
+}
+
+/// Its version is that of the limits, which are all that a change may expect.
+fn tagged(overview: Overview) -> Tagged<DestinationBody> {
+    Tagged(overview.limits_set_at.unwrap_or_default(), overview.into())
 }
 
 /// The whole of the limits: what is null or absent is taken away.
@@ -185,17 +192,20 @@ struct LimitsBody {
 
 /// Set the limits of a destination
 ///
-/// All of them: what is absent or null is taken away.
+/// All of them: what is absent or null is taken away. `If-Match` names the `ETag` of the destination, and means its limits alone.
 #[utoipa::path(put, path = "/destinations/{domain}/limits", operation_id = "set_destination_limits", tag = "destinations", security(("bearer" = ["admin"])),
     params(("domain" = String, Path, description = "The domain of the recipients, or `provider:` and the name of a provider, such as `provider:google`.", example = "example.com")), responses((status = 200, description = "The destination", body = DestinationBody)))]
 async fn set(
     State(state): State<AppState>,
     _: Admin,
     Path(domain): Path<String>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<LimitsBody>,
-) -> ApiResult<Json<DestinationBody>> {
-    limits::set(&mut *state.pool.acquire().await?, &domain, body.rate_per_second, body.max_connections).await?;
-    Ok(Json(overview::find(&state.pool, &rules(&state).await, &domain).await?.into()))
+) -> ApiResult<Tagged<DestinationBody>> {
+    let mut transaction = database::begin(&state.pool).await?;
+    limits::set(&mut transaction, &domain, body.rate_per_second, body.max_connections, &expected).await?;
+    transaction.commit().await?;
+    Ok(tagged(overview::find(&state.pool, &rules(&state).await, &domain).await?))
 }
 
 /// How long: until a moment, or for so many seconds.

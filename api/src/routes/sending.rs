@@ -3,13 +3,22 @@
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use shared::operations::{
-    installation,
-    sending::{self, Hold, Standing},
+use shared::{
+    database,
+    operations::{
+        installation,
+        sending::{self, Hold, Standing},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller::Admin, error::ApiResult, extract::Json, state::AppState};
+use crate::{
+    caller::Admin,
+    error::ApiResult,
+    extract::Json,
+    front::etags::{IfMatch, Tagged},
+    state::AppState,
+};
 
 /// `/sending`.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -44,8 +53,12 @@ impl From<Standing> for SendingBody {
     responses((status = 200, description = "What holds now", body = SendingBody)),
     security(("bearer" = ["admin"]))
 )]
-async fn one(State(state): State<AppState>, _: Admin) -> ApiResult<Json<SendingBody>> {
-    Ok(Json(sending::standing(&mut *state.pool.acquire().await?).await?.into()))
+async fn one(State(state): State<AppState>, _: Admin) -> ApiResult<Tagged<SendingBody>> {
+    Ok(tagged(sending::standing(&mut *state.pool.acquire().await?).await?))
+}
+
+fn tagged(standing: Standing) -> Tagged<SendingBody> {
+    Tagged(standing.updated_at, standing.into())
 }
 
 /// Whether an operator holds mails back.
@@ -69,14 +82,22 @@ struct SwitchBody {
     responses((status = 200, description = "What holds now", body = SendingBody)),
     security(("bearer" = ["admin"]))
 )]
-async fn set(State(state): State<AppState>, _: Admin, Json(body): Json<SwitchBody>) -> ApiResult<Json<SendingBody>> {
-    let mut connection = state.pool.acquire().await?;
+async fn set(
+    State(state): State<AppState>,
+    _: Admin,
+    IfMatch(expected): IfMatch,
+    Json(body): Json<SwitchBody>,
+) -> ApiResult<Tagged<SendingBody>> {
+    let mut transaction = database::begin(&state.pool).await?;
+    sending::lock(&mut transaction, &expected).await?;
     if body.paused {
-        sending::pause(&mut connection, body.everything, body.reason.as_deref()).await?;
+        sending::pause(&mut transaction, body.everything, body.reason.as_deref()).await?;
     } else {
-        sending::resume(&mut connection).await?;
+        sending::resume(&mut transaction).await?;
     }
-    Ok(Json(sending::standing(&mut connection).await?.into()))
+    let standing = sending::standing(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(tagged(standing))
 }
 
 /// Say that this database, a restored copy, is the one that sends

@@ -19,6 +19,7 @@ use crate::{
     caller::{Caller, Editor},
     error::ApiResult,
     extract::{Json, Path, Query},
+    front::etags::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -51,6 +52,10 @@ impl From<Template> for TemplateBody {
         let Template { id, workspace_id, name, subject, html, text, created_at, updated_at } = template;
         Self { id, workspace_id, name, subject, html, text, created_at, updated_at }
     }
+}
+
+fn tagged(template: Template) -> Tagged<TemplateBody> {
+    Tagged(template.updated_at, template.into())
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -111,8 +116,8 @@ async fn page(
 /// One template
 #[utoipa::path(get, path = "/templates/{id}", operation_id = "get_template", tag = "messages", security(("bearer" = ["viewer"])),
     responses((status = 200, description = "The template", body = TemplateBody)))]
-async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Json<TemplateBody>> {
-    Ok(Json(template::find(&state.pool, caller.scope, id).await?.into()))
+async fn one(State(state): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> ApiResult<Tagged<TemplateBody>> {
+    Ok(tagged(template::find(&state.pool, caller.scope, id).await?))
 }
 
 /// Replace a template
@@ -125,21 +130,27 @@ async fn replace(
     State(state): State<AppState>,
     caller: Editor,
     Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
     Json(body): Json<NewBody>,
-) -> ApiResult<Json<TemplateBody>> {
+) -> ApiResult<Tagged<TemplateBody>> {
     let NewBody { name, subject, html, text } = body;
     let mut transaction = database::begin(&state.pool).await?;
-    let replaced = template::replace(&mut transaction, caller.scope, id, &name, Source { subject, html, text }).await?;
+    let replaced = template::replace(&mut transaction, caller.scope, id, &expected, &name, Source { subject, html, text }).await?;
     transaction.commit().await?;
-    Ok(Json(replaced.into()))
+    Ok(tagged(replaced))
 }
 
 /// Remove a template
 #[utoipa::path(delete, path = "/templates/{id}", operation_id = "delete_template", tag = "messages", security(("bearer" = ["editor"])),
     responses((status = 204, description = "It is gone")))]
-async fn remove(State(state): State<AppState>, caller: Editor, Path(id): Path<Uuid>) -> ApiResult<StatusCode> {
+async fn remove(
+    State(state): State<AppState>,
+    caller: Editor,
+    Path(id): Path<Uuid>,
+    IfMatch(expected): IfMatch,
+) -> ApiResult<StatusCode> {
     let mut transaction = database::begin(&state.pool).await?;
-    template::delete(&mut transaction, caller.scope, id).await?;
+    template::delete(&mut transaction, caller.scope, id, &expected).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -106,6 +106,8 @@ pub struct Standing {
     #[sqlx(try_from = "String")]
     pub level: Level,
     pub email_verified_at: Option<DateTime<Utc>>,
+    /// The user's.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// Who is calling, by session.
@@ -128,7 +130,7 @@ pub fn callers(pool: &PgPool) -> Callers {
 async fn standings(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> {
     let rows = sqlx::query_as(
         "SELECT u.id AS user_id, s.id AS session_id, u.workspace_id, w.name AS workspace_name, u.email, u.name, u.role, u.level,
-                u.email_verified_at
+                u.email_verified_at, u.updated_at
          FROM sessions s JOIN users u ON u.id = s.user_id JOIN workspaces w ON w.id = u.workspace_id
          WHERE s.id = ANY($1) AND s.revoked_at IS NULL AND u.disabled_at IS NULL",
     )

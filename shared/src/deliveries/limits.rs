@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     address,
     error::{Error, FieldError, Result},
+    version::Expected,
 };
 
 /// Nobody is suspended for longer.
@@ -17,12 +18,14 @@ const LONGEST_REASON: usize = 200;
 /// Sets an operator's limits; `None` takes one away. They take the place of the shaping file's.
 ///
 /// # Errors
-/// [`Error::Invalid`] names every wrong field.
+/// [`Error::Invalid`] names every wrong field; [`Error::Outdated`]: the limits are not what was expected, and the transaction is to be given
+/// up.
 pub async fn set(
     connection: &mut PgConnection,
     name: &str,
     rate_per_second: Option<f64>,
     max_connections: Option<i32>,
+    expected: &Expected,
 ) -> Result<()> {
     let mut errors = Vec::new();
     let checked = parse(name).map_err(|reason| errors.push(FieldError::new("domain", reason)));
@@ -37,11 +40,20 @@ pub async fn set(
         errors.push(FieldError::new("max_connections", format!("must be between 1 and 10000, not {connections}")));
     }
     let (Ok(scope), true) = (checked, errors.is_empty()) else { return Err(Error::Invalid(errors)) };
+    sqlx::query("INSERT INTO destinations (domain) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(&scope)
+        .execute(&mut *connection)
+        .await?;
+    let set_at: Option<DateTime<Utc>> = sqlx::query_scalar("SELECT limits_set_at FROM destinations WHERE domain = $1 FOR UPDATE")
+        .bind(&scope)
+        .fetch_one(&mut *connection)
+        .await?;
+    expected.check("destination", name, set_at.unwrap_or_default())?;
     sqlx::query(
-        "INSERT INTO destinations (domain, rate_per_second, max_connections) VALUES ($1, $2, $3)
-         ON CONFLICT (domain) DO UPDATE SET rate_per_second = $2, max_connections = $3, updated_at = now()",
+        "UPDATE destinations SET rate_per_second = $2, max_connections = $3, limits_set_at = clock_timestamp(), updated_at = now()
+         WHERE domain = $1",
     )
-    .bind(scope)
+    .bind(&scope)
     .bind(rate_per_second)
     .bind(max_connections)
     .execute(connection)

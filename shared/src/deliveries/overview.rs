@@ -38,6 +38,7 @@ pub struct Overview {
     pub deferred_day: i64,
     pub failed_day: i64,
     pub updated_at: Option<DateTime<Utc>>,
+    pub limits_set_at: Option<DateTime<Utc>>,
     /// Recipients that wait: in chunks of this destination, or deferred.
     pub queued: i64,
     /// Recipients of its chunks that run now.
@@ -101,7 +102,7 @@ WITH chunks AS (
      names AS (
          SELECT domain FROM destinations UNION SELECT domain FROM chunks UNION SELECT domain FROM later UNION SELECT domain FROM hours)
 SELECT n.domain, d.rate_per_second, d.max_connections, d.adaptive_rate, d.cooldown_until, d.suspended_until, d.reason, d.rule,
-       d.last_reply, d.slowed_at, d.updated_at, coalesce(h.accepted_hour, 0) AS accepted_hour,
+       d.last_reply, d.slowed_at, d.updated_at, d.limits_set_at, coalesce(h.accepted_hour, 0) AS accepted_hour,
        coalesce(h.deferred_hour, 0) AS deferred_hour, coalesce(h.failed_hour, 0) AS failed_hour,
        coalesce(h.accepted_day, 0) AS accepted_day, coalesce(h.deferred_day, 0) AS deferred_day, coalesce(h.failed_day, 0) AS failed_day,
        coalesce(c.queued, 0) + coalesce(l.deferred, 0) AS queued, coalesce(c.running, 0) AS in_flight,

@@ -61,12 +61,14 @@ async fn apply(
 /// Changes the caller's own name, or its address, for which it must show its password.
 ///
 /// # Errors
-/// [`Error::Invalid`] names the field; [`Error::Conflict`]: the address is taken; [`Error::TooOften`], [`Error::Busy`].
+/// [`Error::Invalid`] names the field; [`Error::Conflict`]: the address is taken; [`Error::Outdated`]: the caller is not
+/// what was expected; [`Error::TooOften`], [`Error::Busy`].
 pub async fn change_own(
     pool: &PgPool,
     sessions: &Sessions,
     mail: &Mail,
     caller: &Standing,
+    expected: &Expected,
     change: Change,
     password: Option<&str>,
 ) -> Result<User> {
@@ -83,5 +85,5 @@ pub async fn change_own(
     }
     let scope = Scope { workspace_id: caller.workspace_id, admin: caller.role == Role::Admin };
     let change = Change { level: None, ..change };
-    apply(pool, mail, Actor { user_id: caller.user_id, scope }, caller.user_id, &Expected::Any, change, now).await
+    apply(pool, mail, Actor { user_id: caller.user_id, scope }, caller.user_id, expected, change, now).await
 }

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, FieldError, Result},
     idempotency::reserved,
     page::{Page, PageRequest},
+    version::Expected,
 };
 
 /// A row of `templates`.
@@ -59,9 +60,17 @@ pub async fn create(connection: &mut PgConnection, scope: Scope, name: &str, sou
 /// Replaces what a template says.
 ///
 /// # Errors
-/// [`Error::Invalid`], [`Error::Conflict`]: the name is taken. [`Error::NotFound`], [`Error::Forbidden`].
-pub async fn replace(connection: &mut PgConnection, scope: Scope, id: Uuid, name: &str, source: Source) -> Result<Template> {
-    hold(connection, scope, id).await?;
+/// [`Error::Invalid`], [`Error::Conflict`]: the name is taken. [`Error::NotFound`], [`Error::Forbidden`]; [`Error::Outdated`]: it is not
+/// what was expected.
+pub async fn replace(
+    connection: &mut PgConnection,
+    scope: Scope,
+    id: Uuid,
+    expected: &Expected,
+    name: &str,
+    source: Source,
+) -> Result<Template> {
+    hold(connection, scope, id, expected).await?;
     check(name, &source)?;
     sqlx::query_as(
         "UPDATE templates SET name = $2, subject = $3, html = $4, text = $5, updated_at = now() WHERE id = $1 RETURNING *",
@@ -123,19 +132,22 @@ pub async fn page(pool: &PgPool, scope: Scope, search: &str, request: PageReques
 /// Removes a template. Messages that were made from it keep what they say.
 ///
 /// # Errors
-/// [`Error::NotFound`], or [`Error::Forbidden`]: another workspace's.
-pub async fn delete(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<()> {
-    hold(connection, scope, id).await?;
+/// [`Error::NotFound`], or [`Error::Forbidden`]: another workspace's; [`Error::Outdated`]: it is not what was expected.
+pub async fn delete(connection: &mut PgConnection, scope: Scope, id: Uuid, expected: &Expected) -> Result<()> {
+    hold(connection, scope, id, expected).await?;
     sqlx::query("DELETE FROM templates WHERE id = $1").bind(id).execute(connection).await?;
     Ok(())
 }
 
-async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<()> {
-    let owner: Option<Uuid> = sqlx::query_scalar("SELECT workspace_id FROM templates WHERE id = $1 FOR UPDATE")
-        .bind(id)
-        .fetch_optional(connection)
-        .await?;
-    scope.may_change("template", id, owner.ok_or_else(|| Error::not_found("template", id))?)
+async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid, expected: &Expected) -> Result<()> {
+    let row: Option<(Uuid, DateTime<Utc>)> =
+        sqlx::query_as("SELECT workspace_id, updated_at FROM templates WHERE id = $1 FOR UPDATE")
+            .bind(id)
+            .fetch_optional(connection)
+            .await?;
+    let (owner, updated_at) = row.ok_or_else(|| Error::not_found("template", id))?;
+    scope.may_change("template", id, owner)?;
+    expected.check("template", id, updated_at)
 }
 
 fn taken(error: sqlx::Error, name: &str) -> Error {

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    version::Expected,
+};
 
 /// Why nothing, or not everything, is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -43,6 +46,8 @@ pub struct Standing {
     pub reason: Option<String>,
     /// When an operator paused it.
     pub paused_at: Option<DateTime<Utc>>,
+    /// When the switch was used last.
+    pub updated_at: DateTime<Utc>,
 }
 
 #[derive(FromRow)]
@@ -50,6 +55,7 @@ struct Row {
     hold: Option<String>,
     reason: Option<String>,
     paused_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
 }
 
 /// What holds now; asked by every worker once a second.
@@ -67,11 +73,22 @@ pub async fn hold(pool: &PgPool) -> Result<Option<Hold>> {
 /// The database failed.
 pub async fn standing(connection: &mut PgConnection) -> Result<Standing> {
     let row: Row = sqlx::query_as(
-        "SELECT sending_hold() AS hold, CASE WHEN paused_at IS NOT NULL THEN reason END AS reason, paused_at FROM sending_switch",
+        "SELECT sending_hold() AS hold, CASE WHEN paused_at IS NOT NULL THEN reason END AS reason, paused_at, updated_at
+         FROM sending_switch",
     )
     .fetch_one(connection)
     .await?;
-    Ok(Standing { hold: row.hold.as_deref().and_then(Hold::named), reason: row.reason, paused_at: row.paused_at })
+    let Row { hold, reason, paused_at, updated_at } = row;
+    Ok(Standing { hold: hold.as_deref().and_then(Hold::named), reason, paused_at, updated_at })
+}
+
+/// Keeps others from using the switch until the transaction ends.
+///
+/// # Errors
+/// [`Error::Outdated`]: it was used since.
+pub async fn lock(transaction: &mut PgConnection, expected: &Expected) -> Result<()> {
+    let updated_at = sqlx::query_scalar("SELECT updated_at FROM sending_switch FOR UPDATE").fetch_one(transaction).await?;
+    expected.check("the switch", "of sending", updated_at)
 }
 
 /// Holds sending back: no worker starts another message within 5 s. A second call changes scope and reason, and keeps the time.
@@ -83,11 +100,13 @@ pub async fn pause(connection: &mut PgConnection, everything: bool, reason: Opti
     if let Some(long) = reason.map(|reason| reason.chars().count()).filter(|count| *count > 500) {
         return Err(Error::invalid("reason", format!("must be 500 characters at most, not {long}")));
     }
-    sqlx::query("UPDATE sending_switch SET scope = $1, reason = $2, paused_at = coalesce(paused_at, now()), updated_at = now()")
-        .bind(if everything { "everything" } else { "campaigns" })
-        .bind(reason)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE sending_switch SET scope = $1, reason = $2, paused_at = coalesce(paused_at, now()), updated_at = clock_timestamp()",
+    )
+    .bind(if everything { "everything" } else { "campaigns" })
+    .bind(reason)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -96,10 +115,11 @@ pub async fn pause(connection: &mut PgConnection, everything: bool, reason: Opti
 /// # Errors
 /// The database failed.
 pub async fn resume(connection: &mut PgConnection) -> Result<bool> {
-    let resumed =
-        sqlx::query("UPDATE sending_switch SET paused_at = NULL, reason = NULL, updated_at = now() WHERE paused_at IS NOT NULL")
-            .execute(connection)
-            .await?
-            .rows_affected();
+    let resumed = sqlx::query(
+        "UPDATE sending_switch SET paused_at = NULL, reason = NULL, updated_at = clock_timestamp() WHERE paused_at IS NOT NULL",
+    )
+    .execute(connection)
+    .await?
+    .rows_affected();
     Ok(resumed == 1)
 }
