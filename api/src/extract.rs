@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, MatchedPath, OptionalFromRequest, RawPathParams, Request},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,6 +20,10 @@ pub struct Json<T>(pub T);
 #[derive(Clone, Debug)]
 pub struct Whole(pub Bytes);
 
+/// What a page's form sends, to its end.
+#[derive(Clone, Debug)]
+pub struct Form(pub Bytes);
+
 /// The parameters of the path.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
@@ -32,15 +36,33 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let named = request.headers().get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        match named {
-            Some(named) if is_json(&named) => {}
-            Some(named) => return Err(ApiError::MediaType(format!("the body must be application/json, not {}", shown(&named)))),
-            None => return Err(ApiError::MediaType("the body must be application/json; there is no Content-Type".to_owned())),
-        }
+        check_media_type(request.headers(), "application/json", is_json)?;
         let body = Whole::from_request(request, state).await?.0;
         Ok(Self(from_json(&body)?))
     }
+}
+
+impl FromRequest<AppState> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let expected = "application/x-www-form-urlencoded";
+        check_media_type(request.headers(), expected, |essence| essence == expected)?;
+        Ok(Self(Whole::from_request(request, state).await?.0))
+    }
+}
+
+/// Whether a body is what it must be, by its Content-Type without parameters.
+///
+/// # Errors
+/// 415 names both.
+pub fn check_media_type(headers: &HeaderMap, expected: &str, fits: impl Fn(&str) -> bool) -> Result<(), ApiError> {
+    let Some(named) = headers.get(header::CONTENT_TYPE) else {
+        return Err(ApiError::MediaType(format!("the body must be {expected}; there is no Content-Type")));
+    };
+    let named = String::from_utf8_lossy(named.as_bytes());
+    let essence = named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if fits(&essence) { Ok(()) } else { Err(ApiError::MediaType(format!("the body must be {expected}, not {}", shown(&named)))) }
 }
 
 impl FromRequest<AppState> for Whole {
@@ -132,8 +154,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     }
 }
 
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+fn is_json(essence: &str) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 

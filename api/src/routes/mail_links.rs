@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ApiResult},
-    extract::{Query, Whole},
+    extract::{Form, Query},
     page::{escaped, page},
     state::AppState,
 };
@@ -87,7 +87,7 @@ async fn ask_for_password(State(state): State<AppState>, Query(link): Query<Link
     responses((status = 200, description = "It is set", body = String, content_type = "text/html"),
               (status = 400, description = "The form again, with what is wrong in it", body = String, content_type = "text/html"),
               (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
-async fn set_password(State(state): State<AppState>, Query(link): Query<Link>, Whole(body): Whole) -> ApiResult<Response> {
+async fn set_password(State(state): State<AppState>, Query(link): Query<Link>, Form(body): Form) -> ApiResult<Response> {
     let (password, now) = (field(&body, "password"), state.clock.now());
     match reset::reset(&state.pool, &state.links, &state.sessions.passwords, &link.token, &password, now).await {
         Ok(_) => Ok(done("Password set", "<p>You can log in with your new password now.</p>")),
@@ -120,7 +120,7 @@ fn invitation_form(status: StatusCode, wrong: Option<&str>, invitation: &invitat
     responses((status = 200, description = "A user of the workspace is made", body = String, content_type = "text/html"),
               (status = 400, description = "The form again, with what is wrong in it", body = String, content_type = "text/html"),
               (status = 404, description = "The link is not good", body = String, content_type = "text/html")))]
-async fn accept(State(state): State<AppState>, Query(link): Query<Link>, Whole(body): Whole) -> ApiResult<Response> {
+async fn accept(State(state): State<AppState>, Query(link): Query<Link>, Form(body): Form) -> ApiResult<Response> {
     let (name, password, now) = (field(&body, "name"), field(&body, "password"), state.clock.now());
     let passwords = &state.sessions.passwords;
     let accepted = invitation::accept(&state.pool, &state.links, passwords, &link.token, name, password, now).await;

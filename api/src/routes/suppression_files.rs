@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     caller::{Caller, Editor},
     error::{ApiError, ApiResult},
-    extract::Json,
+    extract::{Json, check_media_type},
     state::AppState,
 };
 
@@ -37,7 +37,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[utoipa::path(post, path = "/suppressions/import", operation_id = "import_suppressions", tag = "suppressions", security(("bearer" = ["editor"])),
     request_body(content = String, content_type = "text/csv"),
     responses((status = 200, description = "What became of its lines", body = Imported)))]
-async fn import(State(state): State<AppState>, caller: Editor, body: Body) -> ApiResult<Json<Imported>> {
+async fn import(State(state): State<AppState>, caller: Editor, headers: HeaderMap, body: Body) -> ApiResult<Json<Imported>> {
+    check_media_type(&headers, "text/csv", |essence| essence == "text/csv")?;
     let limit_bytes = state.settings.api.max_upload_bytes;
     let mut loading = Loading::new(state.pool.clone(), caller.scope);
     let mut body = body.into_data_stream();

@@ -131,6 +131,29 @@ async fn a_form_of_a_mails_page_that_is_too_large_is_a_problem_too() {
 }
 
 #[tokio::test]
+async fn a_form_and_a_file_are_taken_as_what_they_are_alone() {
+    let app = TestApp::new().await;
+    let ann = app.somebody().await;
+    let send = async |path: &str, kind: Option<&str>| {
+        let mut request = Request::post(path).header(header::AUTHORIZATION, format!("Bearer {}", ann.token));
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        app.send(request.body(Body::from("bob@example.com")).expect("a request")).await
+    };
+    for (path, right, status) in [
+        ("/reset-password?token=x", "application/x-www-form-urlencoded", 404),
+        ("/accept-invitation?token=x", "Application/X-WWW-Form-Urlencoded; charset=utf-8", 404),
+        ("/api/v1/suppressions/import", "text/csv; charset=utf-8", 200),
+    ] {
+        for wrong in [None, Some("application/json"), Some("text/plain")] {
+            send(path, wrong).await.problem(415);
+        }
+        assert_eq!(send(path, Some(right)).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn page_limit_and_ids_are_checked() {
     let app = TestApp::new().await;
     let ann = app.somebody().await;
