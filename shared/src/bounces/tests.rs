@@ -130,6 +130,23 @@ fn a_complaint_is_known_as_such_and_says_whose() {
 }
 
 #[test]
+fn a_server_that_has_given_up_does_not_try_on_however_it_says_so() {
+    let told = |says: &str| {
+        let head = "From: MAILER-DAEMON@mx.example.test\nSubject: Delivery report\n\nHello, this is the mail server on mx.example.test.\n\n";
+        parse(format!("{head}  <ada@example.com>  {says}\n").as_bytes()).recipients.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    for (says, action) in [
+        ("delivery failed; will not continue trying", "failed"),
+        ("delivery failed. No further attempts will be made.", "failed"),
+        ("delivery failed, and will not be retried", "failed"),
+        ("delivery failed; will continue trying", "delayed"),
+        ("delivery is delayed; further attempts will be made", "delayed"),
+    ] {
+        assert!(told(says).starts_with(&format!("ada@example.com {action} ")), "{says}: {}", told(says));
+    }
+}
+
+#[test]
 fn mail_of_people_is_neither() {
     for name in ["vacation", "letter"] {
         let notice = parse(&sample(name));

@@ -84,6 +84,10 @@ static WARNING: LazyLock<Option<Regex>> = LazyLock::new(|| {
     )
 });
 
+static OVER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    pattern(r"(?i)permanent|giv(en|ing) up|(will|shall) not (be )?(continue|try|tried|retr)|no (further|more) (delivery )?attempts")
+});
+
 fn says(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
     pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
 }
@@ -137,7 +141,5 @@ fn is_vacation(mail: &Mail) -> bool {
 /// Whether the server still tries.
 pub(super) fn tell_of_delay(mail: &Mail, words: &str) -> bool {
     let subject = mail.headers.get("subject").unwrap_or_default();
-    let permanent = words.to_ascii_lowercase().contains("permanent");
-    let given_up = words.to_ascii_lowercase().contains("given up") || words.to_ascii_lowercase().contains("giving up");
-    !permanent && !given_up && says(&WARNING, words) && (says(&DELAY, subject) || says(&DELAY, words) || says(&WARNING, words))
+    !says(&OVER, words) && says(&WARNING, words) && (says(&DELAY, subject) || says(&DELAY, words) || says(&WARNING, words))
 }
