@@ -29,8 +29,11 @@ const AHEAD_US: i64 = 1_000_000;
 const GOOD_FOR: Duration = Duration::from_millis(500);
 /// Nobody is sent away for longer: limits are lifted meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// A limit is kept with a hundredth to spare, which is what is bought and not yet sent.
-const SPARE: f64 = 1.01;
+/// Seconds of its rate that a bucket holds.
+const BURST_US: i64 = 200_000;
+/// What a minute can have beside sixty seconds' worth: the burst, what messages to one person go ahead, and a tenth of a second that each of
+/// four processes has bought and not yet sent. A limit is kept with so much to spare, so that no minute has more than it says.
+const SPARE: f64 = (60.0 + 0.2 + 1.0 + 4.0 * 0.1) / 60.0;
 
 /// Keys: one bucket a level, each holding its theoretical arrival time in microseconds. Arguments: wanted, then per level the interval of
 /// a token and the burst, both in microseconds. Answers {granted, microseconds to wait, level that refused}. A negative `wanted` gives back.
@@ -283,8 +286,8 @@ impl Limiter {
     fn bucket(&self, name: &str, rate: f64, kind: Kind) -> Bucket {
         #[expect(clippy::cast_possible_truncation, reason = "a rate is above 1e-5 a second: an interval fits")]
         let interval_us = (1_000_000.0 * SPARE / rate.max(0.000_01)).max(1.0) as i64;
-        // A fifth of a second of sending, and one token at least.
-        Bucket { key: self.keyspace.key(&format!("rate:{name}")), interval_us, burst_us: interval_us.max(200_000), kind }
+        // One token at least.
+        Bucket { key: self.keyspace.key(&format!("rate:{name}")), interval_us, burst_us: interval_us.max(BURST_US), kind }
     }
 
     async fn call(&self, buckets: &[Bucket], wanted: i64) -> Result<(i64, i64, i64), redis::RedisError> {

@@ -177,6 +177,30 @@ async fn a_message_that_the_day_has_no_room_for_costs_nothing_of_the_rate() {
 }
 
 #[tokio::test]
+async fn messages_that_go_ahead_of_campaigns_leave_a_minute_what_it_may_have() {
+    let mut house = House::new().await;
+    lay_over(&mut house.stage, "[domain.\"fast.test\"]\nper_minute = 6000.0");
+    let shapers = [shaper(&house.stage, None), shaper(&house.stage, None)];
+    let road = road("relay");
+    let shaped = shapers.each_ref().map(|shaper| shaper.of(&road, Uuid::nil(), "fast.test"));
+    let (begun, mut sold) = (tokio::time::Instant::now(), 0.0);
+    // Both processes, campaigns and messages, as much as there is to be had.
+    while begun.elapsed() < Duration::from_secs(3) {
+        for (shaper, shaped) in shapers.iter().zip(&shaped) {
+            for take in [shaper.limiter.take(&shaped.till).await, shaper.limiter.take_urgent(&shaped.till).await] {
+                sold += f64::from(u8::from(take.expect("Redis answers") == Take::Granted));
+            }
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    assert!(sold > 100.0 * seconds, "messages go ahead: {sold} in {seconds} s");
+    // What a minute would have at this pace: the pace of its rest, and what was had at once.
+    let pace = 100.0 / (61.6 / 60.0);
+    assert!(sold <= pace * (seconds + 1.2) + 1.0, "{sold} in {seconds} s");
+    assert!(pace * (60.0 + 1.2 + 2.0 * 0.1) <= 6000.0);
+}
+
+#[tokio::test]
 async fn a_slow_rate_sells_nothing_right_after_a_flush() {
     let mut house = House::new().await;
     lay_over(&mut house.stage, "[domain.\"slow.test\"]\nper_minute = 30.0");
