@@ -41,7 +41,9 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Kept connections in a row that turn out to be closed.
 const STALE: usize = 3;
-/// Between two tries to record an outcome.
+/// A refusal that lasts is told every few seconds, not five times in each.
+const RECORD_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+/// Between the first two tries to record an outcome.
 const RECORD_AGAIN: Duration = Duration::from_millis(200);
 
 impl Run for SendMessage {
@@ -329,6 +331,7 @@ impl Attempt<'_> {
     /// However long PostgreSQL is away or refuses: whoever gave up here would send twice. Another worker may have the message by then, and
     /// the attempt's id makes this a no-op.
     async fn record(&self, outcome: &Recorded) -> Result<Option<f64>, Failure> {
+        let mut pause = RECORD_AGAIN;
         loop {
             match carry::record(&self.context.pool, outcome).await {
                 Ok(seconds) => return Ok(seconds),
@@ -337,7 +340,7 @@ impl Attempt<'_> {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(RECORD_AGAIN) => {}
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RECORD_AT_LEAST_EVERY),
                 () = self.context.post.abandon.cancelled() => return Err(Failure::Stopped(Stop::Shutdown)),
             }
         }
