@@ -81,7 +81,9 @@ write_test_file() {
 
 stop_tests() {
     local status=$?
-    trap - EXIT INT TERM
+    # A second Ctrl-C does not end the tidying.
+    trap - EXIT
+    trap '' INT TERM
     redis_stop
     postgres_stop immediate
     rm -rf "$DATA" "$LOCAL/test.env"

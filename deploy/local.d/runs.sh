@@ -55,7 +55,9 @@ TEXT
 # Stops what this call started; a stack that was up before stays up.
 end_demo() {
     local status=$?
-    trap - EXIT INT TERM
+    # A second Ctrl-C does not end the tidying.
+    trap - EXIT
+    trap '' INT TERM
     kill $! 2>/dev/null || true
     if [ -z "$STARTED" ]; then
         note "the stack was up before and stays up"
@@ -121,7 +123,9 @@ private_stack() {
 
 end_private_stack() {
     local status=$?
-    trap - EXIT INT TERM
+    # A second Ctrl-C does not end the tidying.
+    trap - EXIT
+    trap '' INT TERM
     # Silently: the last line of a run is its result.
     stack_down
     rm -rf "$DATA" "$STATE/objects"

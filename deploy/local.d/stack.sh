@@ -180,7 +180,9 @@ note_pids() {
 
 undo_up() {
     local status=$?
-    trap - EXIT INT TERM
+    # A second Ctrl-C does not end the tidying.
+    trap - EXIT
+    trap '' INT TERM
     warn "the stack did not start; stopping what this call started"
     stop_these "$STARTED"
     exit "$status"
