@@ -13,8 +13,14 @@ const EVERY: Duration = Duration::from_secs(2);
 pub struct RuleBook {
     file: Option<PathBuf>,
     rules: RwLock<Arc<Rules>>,
-    /// What was read last, whether it was taken up or not.
-    seen: Mutex<Option<String>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was read last, whether it was taken up or not.
+struct Seen {
+    text: Option<String>,
+    /// It names routes or workspaces that PostgreSQL was not asked for, or did not have: the file may become right without a change.
+    again: bool,
 }
 
 impl RuleBook {
@@ -29,7 +35,8 @@ impl RuleBook {
         let rules = Rules::read(text.as_deref())
             .map_err(|reasons| anyhow::anyhow!("sending.shaping {}:\n{}", settings.sending.shaping, reasons.join("\n")))?;
         metrics::gauge!("shaping_file_refused").set(0.0);
-        Ok(Self { file, rules: RwLock::new(Arc::new(rules)), seen: Mutex::new(text) })
+        let seen = Seen { text, again: rules.has_targets() };
+        Ok(Self { file, rules: RwLock::new(Arc::new(rules)), seen: Mutex::new(seen) })
     }
 
     /// What holds now.
@@ -41,43 +48,36 @@ impl RuleBook {
     /// Looks at the file, and takes it up if it says something new. Answers whether it did.
     ///
     /// # Errors
-    /// It is gone or wrong, or names a route or a workspace that is not there: what held goes on.
+    /// It is gone or wrong, which is said once; or it names a route or a workspace that is not there, or PostgreSQL could not be asked for
+    /// them, which is said until it changes. What held goes on.
     pub async fn look(&self, pool: &PgPool) -> anyhow::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let text = tokio::fs::read_to_string(file).await?;
-        if self.seen.lock().as_ref() == Some(&text) {
-            return Ok(false);
-        }
-        // Wrong or right, it is told once.
-        *self.seen.lock() = Some(text.clone());
-        let mut reasons = Vec::new();
-        match Rules::read(Some(&text)) {
-            Err(wrong) => reasons = wrong,
-            Ok(rules) => {
-                reasons.extend(operations::shaping::unknown_targets(pool, &rules).await?);
-                if reasons.is_empty() {
-                    *self.rules.write() = Arc::new(rules);
-                    return Ok(true);
-                }
+        {
+            let mut seen = self.seen.lock();
+            if seen.text.as_ref() == Some(&text) && !seen.again {
+                return Ok(false);
             }
+            *seen = Seen { text: Some(text.clone()), again: false };
         }
-        bail!(reasons.join("; "))
+        let rules = Rules::read(Some(&text)).map_err(|reasons| anyhow::anyhow!(reasons.join("; ")))?;
+        if rules.has_targets() {
+            self.seen.lock().again = true;
+            let unknown = operations::shaping::unknown_targets(pool, &rules).await?;
+            if !unknown.is_empty() {
+                bail!(unknown.join("; "));
+            }
+            self.seen.lock().again = false;
+        }
+        *self.rules.write() = Arc::new(rules);
+        Ok(true)
     }
 
     /// Looks every other second until `over`.
     pub async fn run(self: Arc<Self>, pool: PgPool, over: CancellationToken) {
         let Some(file) = self.file.as_ref().map(|file| file.display().to_string()) else { return };
-        // What the start could not ask PostgreSQL about.
-        match operations::shaping::unknown_targets(&pool, &self.rules()).await {
-            Ok(unknown) if unknown.is_empty() => {}
-            Ok(unknown) => {
-                metrics::gauge!("shaping_file_refused").set(1.0);
-                tracing::error!(file, reasons = unknown.join("; "), "parts of the shaping file match nothing");
-            }
-            Err(error) => tracing::warn!(%error, "could not look up the routes that the shaping file names"),
-        }
         let mut ticks = tokio::time::interval(EVERY);
-        let mut told_of_absence = false;
+        let mut told = String::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -86,21 +86,17 @@ impl RuleBook {
             match self.look(&pool).await {
                 Ok(false) => {}
                 Ok(true) => {
-                    told_of_absence = false;
+                    told.clear();
                     metrics::gauge!("shaping_file_refused").set(0.0);
                     tracing::info!(file, "the shaping file is taken up");
                 }
                 Err(error) => {
-                    let absent = error.is::<std::io::Error>();
                     metrics::gauge!("shaping_file_refused").set(1.0);
-                    if !(absent && told_of_absence) {
-                        tracing::error!(
-                            file,
-                            error = format!("{error:#}"),
-                            "the shaping file is refused; the rules from before hold"
-                        );
+                    let error = format!("{error:#}");
+                    if error != told {
+                        tracing::error!(file, error, "the shaping file is not taken up; what was read before holds");
+                        told = error;
                     }
-                    told_of_absence = absent;
                 }
             }
         }

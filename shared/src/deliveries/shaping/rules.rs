@@ -189,6 +189,12 @@ impl Rules {
         unknown
     }
 
+    /// Whether blocks name routes or workspaces, which are in the database.
+    #[must_use]
+    pub fn has_targets(&self) -> bool {
+        !self.routes.is_empty() || !self.workspaces.is_empty()
+    }
+
     /// Workspaces that blocks name.
     pub fn workspaces(&self) -> impl Iterator<Item = Uuid> {
         self.workspaces.keys().copied()
