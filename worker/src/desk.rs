@@ -9,12 +9,14 @@ use std::{
 use shared::{
     PgPool,
     clock::Clock,
+    deliveries::payload::SendChunk,
     error::Error,
     queue::{
         claim::{Claim, Lease},
         job::Job,
         lane::Lane,
         outcome,
+        payload::Job as _,
     },
     settings::Settings,
     telemetry::traces,
@@ -94,6 +96,9 @@ impl Desk {
     /// Claims and runs a job. Answers whether it got on; nothing if there was none.
     async fn serve_one(self: &Arc<Self>, lane: Lane, hint: Option<Uuid>) -> Option<bool> {
         let slots = self.slots.get(&lane)?;
+        if lane == SendChunk::LANE {
+            self.post.wires.room.wait(&self.post.ways.open()).await;
+        }
         // A run outlives the apalis worker that took its ticket: the slots are the process's.
         let slot = slots.clone().acquire_owned().await.ok()?;
         if self.closing.is_cancelled() || !self.heart.pulse.is_fresh() {

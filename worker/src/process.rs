@@ -60,6 +60,7 @@ impl Process {
         let tasks = tokio_util::task::TaskTracker::new();
         let post = Arc::new(Post::new(&pool, &settings, &keyspace, &clock, &over)?);
         post.guide.look().await?;
+        post.wires.leases.begin(&pool).await;
         let heart = Arc::new(Heart::new(&settings.queue));
         let desk = Arc::new(Desk::new(pool.clone(), settings.clone(), clock.clone(), heart.clone(), post.clone(), lanes));
 
@@ -121,6 +122,9 @@ impl Process {
         }
         self.over.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        if let Err(error) = self.desk.post.wires.leases.leave().await {
+            tracing::warn!(%error, "could not give back the leases of connections; they run out in 20 s");
+        }
         tracing::info!("the worker is gone");
     }
 }

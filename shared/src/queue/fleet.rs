@@ -76,6 +76,20 @@ pub async fn live(pool: &PgPool) -> Result<HashMap<String, Live>> {
     Ok(lanes.into_iter().map(|(lane, workers, slots)| (lane, Live { workers, slots })).collect())
 }
 
+/// Whether a live worker, seen within half a minute, was there at this time: milliseconds since 1970.
+///
+/// # Errors
+/// The database failed.
+pub async fn is_older(pool: &PgPool, at_ms: f64) -> Result<bool> {
+    let there = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at > now() - interval '30 seconds' AND created_at < to_timestamp($1 / 1000))",
+    )
+    .bind(at_ms)
+    .fetch_one(pool)
+    .await?;
+    Ok(there)
+}
+
 /// Forgets workers that were not seen for a day.
 ///
 /// # Errors

@@ -9,11 +9,14 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::Script;
-use shared::keyspace::Keyspace;
+use shared::{PgPool, keyspace::Keyspace, queue::fleet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const TTL_MS: u64 = 30_000;
+/// As long as the lease of a job: what a dead process leaves is free when its jobs are.
+const TTL_MS: u64 = 20_000;
+/// Where Redis has the time of its last flush.
+const SINCE: &str = "connections-since";
 /// Leases are kept so often.
 const EVERY: Duration = Duration::from_secs(5);
 /// After a flush it takes so long until every process has told of the leases that it holds.
@@ -42,6 +45,16 @@ for i = 5, #ARGV do
 end
 redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[2]) * 2)
 return {granted, flush}";
+
+/// Keys: the time of the last flush. Answers it, and how many milliseconds ago it was; the first who asks makes it.
+const BEGIN: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[1], string.format('%.0f', now), 'NX')
+local flush = redis.call('GET', KEYS[1])
+return {flush, now - tonumber(flush)}";
+/// The flush that a process knows of which cannot say what others hold.
+const UNKNOWN: &str = "unknown";
 
 /// Keys: the set. Arguments: milliseconds, ids. Leases that a flush has taken come back: their connections are open.
 const KEEP: &str = r"
@@ -99,6 +112,28 @@ impl Leases {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Looks whether Redis was flushed a moment ago, while others were at work who have not told yet which connections they hold: then this
+    /// process waits for that, as they do. Call it before the process is counted among the workers: who is younger than the flush has had
+    /// nothing to lose.
+    pub async fn begin(&self, pool: &PgPool) {
+        let flush = match self.last_flush(pool).await {
+            Ok(flush) => flush,
+            Err(error) => {
+                tracing::warn!(%error, "could not ask whether Redis was flushed; new connections may have to wait for 8 s");
+                UNKNOWN.to_owned()
+            }
+        };
+        *self.inner.flush.lock() = flush;
+    }
+
+    async fn last_flush(&self, pool: &PgPool) -> anyhow::Result<String> {
+        let script = Script::new(BEGIN);
+        let call = script.key(self.inner.keyspace.key(SINCE));
+        let (flush, ago_ms): (String, u64) = call.invoke_async(&mut self.inner.keyspace.connection()).await?;
+        let settled = ago_ms >= SETTLED_MS || !fleet::is_older(pool, flush.parse()?).await?;
+        Ok(if settled { flush } else { UNKNOWN.to_owned() })
+    }
+
     /// Takes up to `wanted` leases of `name`, of which there are `limit` over all processes.
     ///
     /// # Errors
@@ -109,7 +144,7 @@ impl Leases {
         let ids: Vec<Uuid> = (0..wanted).map(|_| Uuid::new_v4()).collect();
         let known = self.inner.flush.lock().clone();
         let mut call = self.inner.take.key(&key);
-        call.key(self.inner.keyspace.key("connections-since"));
+        call.key(self.inner.keyspace.key(SINCE));
         call.arg(limit).arg(TTL_MS).arg(known).arg(SETTLED_MS);
         for id in &ids {
             call.arg(id.to_string());
@@ -169,10 +204,24 @@ impl Leases {
                 tracing::warn!(%error, "could not keep the leases of connections");
             }
         }
-        let _ = self.settle().await;
     }
 
-    async fn renew(&self) -> Result<(), redis::RedisError> {
+    /// Gives back all that this process still has, at its end: its connections are closed, or are in a moment. Otherwise whoever starts next
+    /// would find a full route until they run out.
+    ///
+    /// # Errors
+    /// Redis failed: they run out.
+    pub async fn leave(&self) -> Result<(), redis::RedisError> {
+        let held = std::mem::take(&mut *self.inner.held.lock());
+        self.inner.given_back.lock().extend(held);
+        self.settle().await
+    }
+
+    /// Tells Redis once more of everything that is held.
+    ///
+    /// # Errors
+    /// Redis failed.
+    pub async fn renew(&self) -> Result<(), redis::RedisError> {
         self.settle().await?;
         let mut by_key: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
         for (key, id) in self.inner.held.lock().iter() {

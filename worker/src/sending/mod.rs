@@ -2,8 +2,8 @@
 //!
 //! Read [`turn`] first: what one run of a chunk does, with a [`sender`] on each wire; [`verdict`] and [`schedule`] say what an answer means
 //! for the recipient. They stand on [`ledger`] (admissions and outcomes of all connections, committed in
-//! groups), [`wires`] (connections to routes), [`growth`] (how a turn borrows idle ones), [`limiter`] (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which
-//! routes work), [`identities`] (as whom mail goes out), [`leases`] (how many connections a route or a destination has over all processes),
+//! groups), [`wires`] (connections to routes), [`room`] (whether a claim may find any), [`growth`] (how a turn borrows idle ones), [`limiter`]
+//! (tokens, in Redis), [`ways`] (which route), [`health`] and [`breaker`] (which routes work), [`identities`] (as whom mail goes out), [`leases`] (how many connections a route or a destination has over all processes),
 //! [`gate`] (how many messages to one destination at once), [`guide`] (what holds now: routes,
 //! stopped campaigns) and [`feedback`] (what the replies teach). How fast mail goes to whom is the [`shaper`]'s matter, by the rules in the
 //! [`rule_book`] and by who runs the domain, which [`providers`] finds out.
@@ -20,6 +20,7 @@ pub mod leases;
 pub mod ledger;
 pub mod limiter;
 pub mod providers;
+pub mod room;
 pub mod rule_book;
 pub mod schedule;
 pub mod sender;

@@ -110,6 +110,12 @@ impl Ways {
         roads
     }
 
+    /// Ids of the routes that work.
+    #[must_use]
+    pub fn open(&self) -> Vec<Uuid> {
+        self.working(None, &[]).iter().map(|road| road.id).collect()
+    }
+
     fn working(&self, pinned: Option<Uuid>, but: &[Uuid]) -> Vec<Arc<Road>> {
         let roads = self.guide.roads();
         let working = roads

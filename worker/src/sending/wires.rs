@@ -13,7 +13,7 @@ use shared::{
     settings::{Settings, Timeouts},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     guide::Road,
     health::Health,
     leases::{Lease, Leases},
+    room::Room,
 };
 use crate::clients::smtp::{OpenError, Relay, Session};
 
@@ -28,6 +29,10 @@ use crate::clients::smtp::{OpenError, Relay, Session};
 pub struct Wires {
     /// Leases over all processes.
     pub leases: Leases,
+    /// Which routes were full a moment ago.
+    pub room: Room,
+    /// Connections that say goodbye.
+    goodbyes: TaskTracker,
     places: Arc<Semaphore>,
     /// Of messages to one person: campaigns never get them.
     urgent_places: Arc<Semaphore>,
@@ -71,11 +76,9 @@ struct Share {
 }
 
 impl Kept {
-    fn close(self) {
-        tokio::spawn(async move {
-            self.session.quit().await;
-            drop((self.open, self.lease, self.place, self.shares));
-        });
+    async fn close(self) {
+        self.session.quit().await;
+        drop((self.open, self.lease, self.place, self.shares));
     }
 }
 
@@ -173,6 +176,8 @@ impl Wires {
         let slots = settings.worker.slots.get("bulk").copied().unwrap_or(1).max(1);
         Self {
             leases,
+            room: Room::default(),
+            goodbyes: TaskTracker::new(),
             places: Arc::new(Semaphore::new(sending.connections)),
             urgent_places: Arc::new(Semaphore::new(sending.transactional.connections)),
             reserved: sending.transactional.reserved,
@@ -198,6 +203,7 @@ impl Wires {
     pub async fn take(&self, road: &Arc<Road>, wanted: usize) -> Result<Vec<Wire>, redis::RedisError> {
         let wanted = wanted.min(self.share);
         let wires = self.gather(road, wanted, self.left_to_campaigns(road)).await?;
+        self.room.found(road.id, !wires.is_empty());
         if wires.len() < wanted {
             *self.short_until.lock() = Some(Instant::now() + SHORT_FOR);
         }
@@ -239,7 +245,7 @@ impl Wires {
         while parts.len() + places.len() < wanted {
             match self.places.clone().try_acquire_owned() {
                 Ok(place) => places.push(place),
-                Err(_) => match evict(&self.waiting, road.id) {
+                Err(_) => match self.evict(&self.waiting, road.id) {
                     Some(place) => places.push(place),
                     None => break,
                 },
@@ -271,7 +277,7 @@ impl Wires {
         if let Some((_, kept)) = self.urgent_waiting.lock().get_mut(&road.id).and_then(Vec::pop) {
             return Ok(Some(self.wire(road, kept, true)));
         }
-        let place = self.urgent_places.clone().try_acquire_owned().ok().or_else(|| evict(&self.urgent_waiting, road.id));
+        let place = self.urgent_places.clone().try_acquire_owned().ok().or_else(|| self.evict(&self.urgent_waiting, road.id));
         if let Some(place) = place
             && let Some(lease) = self.leases.take(&key(road), road.max_connections, 1).await?.pop()
         {
@@ -357,7 +363,7 @@ impl Wires {
         let used_up = shape.is_some_and(|shape| wire.is_used_up(shape));
         let kept = match wire.session.take() {
             Some((session, _)) if session.is_usable() && (used_up || session.messages() >= self.messages_per_connection) => {
-                tokio::spawn(session.quit());
+                self.goodbyes.spawn(session.quit());
                 None
             }
             Some((mut session, open)) => (session.is_usable() && session.is_alive_hint()).then_some((session, open)),
@@ -394,14 +400,17 @@ impl Wires {
         let kept = Kept { session, open, lease, place, shares };
         if kept.session.messages() >= self.messages_per_connection || self.health.is_open(road.id) || borrowed && !self.are_short()
         {
-            kept.close();
+            self.goodbyes.spawn(kept.close());
         } else {
             let waiting = if urgent { &self.urgent_waiting } else { &self.waiting };
             waiting.lock().entry(road.id).or_default().push((Instant::now(), kept));
+            if !urgent {
+                self.room.freed(road.id);
+            }
         }
     }
 
-    /// Closes connections that nobody used for a while, every second until `over`, and all of them then.
+    /// Closes connections that nobody used for a while, every second until `over`, and all of them then: it ends when all have said goodbye.
     pub async fn run(&self, over: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -418,11 +427,27 @@ impl Wires {
                     closing.extend(old);
                 }
             }
-            closing.into_iter().for_each(|(_, kept)| kept.close());
+            for (_, kept) in closing {
+                self.goodbyes.spawn(kept.close());
+            }
             if last {
-                return;
+                self.goodbyes.close();
+                return self.goodbyes.wait().await;
             }
         }
+    }
+
+    /// The place of the connection to another route that has been idle for longest; it says goodbye while its successor connects.
+    fn evict(&self, waiting: &Mutex<Waiting>, but: Uuid) -> Option<OwnedSemaphorePermit> {
+        let mut waiting = waiting.lock();
+        let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
+        let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
+        let (_, Kept { session, open, lease, place, shares }) = waiting.get_mut(&id)?.remove(0);
+        self.goodbyes.spawn(async move {
+            session.quit().await;
+            drop((open, lease, shares));
+        });
+        Some(place)
     }
 
     fn relay(&self, road: &Road, urgent: bool) -> Relay {
@@ -436,19 +461,6 @@ impl Wires {
             timeouts: if urgent { self.urgent_timeouts.clone() } else { self.timeouts.clone() },
         }
     }
-}
-
-/// The place of the connection to another route that has been idle for longest; it says goodbye while its successor connects.
-fn evict(waiting: &Mutex<Waiting>, but: Uuid) -> Option<OwnedSemaphorePermit> {
-    let mut waiting = waiting.lock();
-    let oldest = waiting.iter().filter(|(id, kept)| **id != but && !kept.is_empty());
-    let id = oldest.min_by_key(|(_, kept)| kept.first().map(|(since, _)| *since)).map(|(id, _)| *id)?;
-    let (_, Kept { session, open, lease, place, shares }) = waiting.get_mut(&id)?.remove(0);
-    tokio::spawn(async move {
-        session.quit().await;
-        drop((open, lease, shares));
-    });
-    Some(place)
 }
 
 /// No step takes longer than this: seconds.

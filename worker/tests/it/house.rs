@@ -62,6 +62,29 @@ impl House {
         }
     }
 
+    /// As if Redis had been up for an hour.
+    pub async fn long_ago(&self) {
+        let keyspace = shared::keyspace::Keyspace::new(&self.stage.settings.redis).expect("an address");
+        let script = redis::Script::new(
+            "local now = redis.call('TIME')[1]; redis.call('SET', KEYS[1], string.format('%.0f', (now - 3600) * 1000))",
+        );
+        let mut connection = keyspace.connection();
+        script.key(keyspace.key("connections-since")).invoke_async::<()>(&mut connection).await.expect("set");
+    }
+
+    /// Connections that Redis takes for open, to routes and destinations.
+    pub async fn connections_taken(&self) -> u64 {
+        let keyspace = shared::keyspace::Keyspace::new(&self.stage.settings.redis).expect("an address");
+        let mut connection = keyspace.connection();
+        let keys: Vec<String> =
+            redis::cmd("KEYS").arg(keyspace.key("connections:*")).query_async(&mut connection).await.expect("keys");
+        let mut taken = 0;
+        for key in keys {
+            taken += redis::cmd("ZCARD").arg(key).query_async::<u64>(&mut connection).await.expect("a set");
+        }
+        taken
+    }
+
     /// Tickets whose bytes mean nothing, one whose data is missing, and one that names a job that is not there.
     pub async fn garbage_tickets(&self, lane: Lane) {
         let keyspace = shared::keyspace::Keyspace::new(&self.stage.settings.redis).expect("an address");

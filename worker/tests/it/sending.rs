@@ -103,6 +103,7 @@ async fn a_worker_that_is_asked_to_stop_leaves_nobody_in_doubt_and_another_goes_
     let stopped = house.tally(campaign).await;
     assert_eq!((stopped.in_flight, stopped.unknown), (0, 0), "{stopped:?}");
     assert!(stopped.accepted < 1000);
+    assert_eq!(house.connections_taken().await, 0, "who starts next finds every connection of the route free");
     let received = house.sink.counts.stats().received;
     assert_eq!(i64::try_from(received).unwrap(), stopped.accepted);
     let worker = house.worker(&[(Lane::Bulk, 4)]).await;

@@ -23,6 +23,7 @@ use mochila_worker::{
     },
 };
 use shared::{
+    PgPool,
     deliveries::{
         destination, hits,
         shaping::{OTHER, Rules},
@@ -230,6 +231,20 @@ async fn a_flush_gives_nobody_a_connection_that_somebody_holds() {
             "before the others have told what they hold"
         );
     }
+    // Nor anybody who starts now, beside a worker that was there before.
+    let third = Leases::new(keyspace());
+    third.begin(&house.stage.pool).await;
+    assert_eq!(third.take("provider:lake", 1, 1).await.expect("Redis answers").len(), 1, "no worker is older than the flush");
+    house.stage.execute("INSERT INTO workers (id, host, pid, slots, created_at) VALUES (gen_random_uuid(), 'a', 1, '{}', now() - interval '1 hour')").await;
+    let fourth = Leases::new(keyspace());
+    fourth.begin(&house.stage.pool).await;
+    assert!(fourth.take("provider:pond", 2, 2).await.expect("Redis answers").is_empty());
+    house.long_ago().await;
+    let fifth = Leases::new(keyspace());
+    fifth.begin(&house.stage.pool).await;
+    first.renew().await.expect("Redis answers");
+    assert!(fifth.take("provider:pond", 2, 2).await.expect("Redis answers").is_empty(), "all have told, and both are held");
+    assert_eq!(fifth.take("provider:lake", 2, 2).await.expect("Redis answers").len(), 1);
 }
 
 #[tokio::test]
@@ -246,8 +261,6 @@ async fn a_changed_file_is_taken_up_and_a_wrong_one_changes_nothing() {
             "[rule.a]\nproviders = [\"gmail\"]\ncodes = [421]\nsuspend = true\nfor_seconds = 60.0",
             "no provider block is called \"gmail\"",
         ),
-        ("[route.\"nowhere\".google]\nper_day = 5", "no route is called so"),
-        ("[workspace.\"00000000-0000-0000-0000-000000000001\"]\nper_day = 5", "there is no such workspace"),
     ] {
         std::fs::write(&path, wrong).expect("written");
         let error = book.look(&stage.pool).await.expect_err(wrong).to_string();
@@ -255,12 +268,37 @@ async fn a_changed_file_is_taken_up_and_a_wrong_one_changes_nothing() {
         assert!(!book.look(&stage.pool).await.expect("told once"));
         assert!(Arc::ptr_eq(&before, &book.rules()), "the rules from before hold");
     }
-    stage.route(25).await;
-    std::fs::write(&path, "[route.\"relay 25\".google]\nper_day = 5").expect("written");
-    assert!(book.look(&stage.pool).await.expect("it is right"));
-    assert!(!Arc::ptr_eq(&before, &book.rules()));
     std::fs::write(&path, "[nonsense]").expect("written");
     assert!(RuleBook::open(&stage.settings).is_err(), "no worker starts with a file that is wrong");
+}
+
+#[tokio::test]
+async fn a_file_that_names_what_is_not_there_is_taken_up_when_it_is() {
+    let mut stage = Stage::new().await;
+    lay_over(&mut stage, "[provider.google]\nconnections = 7");
+    let path = stage.settings.sending.shaping.clone();
+    let book = RuleBook::open(&stage.settings).expect("rules");
+    let before = book.rules();
+    for (wrong, says) in [
+        ("[workspace.\"00000000-0000-0000-0000-000000000001\"]\nper_day = 5", "there is no such workspace"),
+        ("[route.\"relay 25\".google]\nper_day = 5", "no route is called so"),
+    ] {
+        std::fs::write(&path, wrong).expect("written");
+        for _ in 0..2 {
+            let error = book.look(&stage.pool).await.expect_err(wrong).to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(Arc::ptr_eq(&before, &book.rules()), "the rules from before hold");
+        }
+    }
+    let closed = PgPool::connect_lazy("postgres://127.0.0.1:1/none").expect("a pool that reaches nobody");
+    closed.close().await;
+    assert!(book.look(&closed).await.is_err(), "nobody can say whether the route is there");
+    stage.route(25).await;
+    assert!(book.look(&stage.pool).await.expect("it is right now, though nobody has touched it"));
+    assert!(!Arc::ptr_eq(&before, &book.rules()));
+    assert!(!book.look(&stage.pool).await.expect("the same file"));
+    // A worker that starts with such a file asks as soon as it runs.
+    assert!(RuleBook::open(&stage.settings).expect("rules").look(&stage.pool).await.expect("it is right"));
 }
 
 #[tokio::test]
