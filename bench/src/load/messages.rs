@@ -35,10 +35,10 @@ pub struct Options {
     #[arg(long, default_value_t = 200_000)]
     recipients: usize,
     /// Messages a second.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 50)]
     rate: u32,
-    /// Seconds of messages, once without and once with the campaign.
-    #[arg(long, default_value_t = 30)]
+    /// Seconds of messages, once without and once with the campaign, which must take longer.
+    #[arg(long, default_value_t = 12)]
     seconds: u32,
 }
 
