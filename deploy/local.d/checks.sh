@@ -33,6 +33,8 @@ TEXT
     require_servers
     require_toolchain
     use_stack test
+    # Two runs in one checkout would take each other's servers away.
+    lock_stack
     require_tools
     require_dkimpy
     [ "$only" = --servers ] || trap stop_tests EXIT

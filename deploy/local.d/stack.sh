@@ -232,7 +232,7 @@ stack_down() { stop_these "$WORKERS api sink dns redis postgres"; }
 lock_stack() {
     command -v flock >/dev/null || return 0
     exec 9>"$STATE/lock"
-    flock -n 9 || die "another deploy/local is starting or stopping this stack"
+    flock -n 9 || die "another deploy/local is at work on this stack"
 }
 
 unlock_stack() { exec 9>&-; }
