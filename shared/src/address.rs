@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Longest local part in octets, RFC 5321 section 4.5.3.1.1.
 const LONGEST_LOCAL: usize = 64;
 /// Longest address in octets: a path of 256 with its angle brackets, RFC 5321 section 4.5.3.1.3.
@@ -10,7 +12,7 @@ const LONGEST_ADDRESS: usize = 254;
 const LONGEST_LABEL: usize = 63;
 
 /// An address of the form that mail systems agree on: dot-atom, `@`, a domain name with a dot in it. Lower case; a domain in another
-/// script stands as its A-label. Quoted local parts, address literals and comments are refused.
+/// script stands as its A-label. What stands before the `@` is ASCII, but of a recipient. Quoted local parts, address literals and comments are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     whole: String,
@@ -18,11 +20,42 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address; spaces around it are not taken away.
+    /// Reads an address that every server takes; spaces around it are not taken away.
     ///
     /// # Errors
     /// What is wrong with it, lower case, without the address itself.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text, |local| {
+            check_local(local)?;
+            Ok(local.to_ascii_lowercase())
+        })
+    }
+
+    /// Reads an address that mail goes to: what stands before the `@` may be in any script (RFC 6531). It is kept composed (NFC) and in lower case,
+    /// as every other one. Servers without SMTPUTF8 do not take it.
+    ///
+    /// # Errors
+    /// What is wrong with it, lower case, without the address itself.
+    pub fn parse_recipient(text: &str) -> Result<Self, String> {
+        if text.is_ascii() {
+            return Self::parse(text);
+        }
+        Self::read(text, |local| {
+            let local = composed(local);
+            if let Some(character) = local.chars().find(|c| is_unseen(*c)) {
+                return Err(format!("holds {}, which nobody can see, before the @", character.escape_unicode()));
+            }
+            // Each letter of another script is as good as an ASCII one.
+            let alike: String = local.chars().map(|c| if c.is_ascii() { c } else { 'a' }).collect();
+            check_local(&alike)?;
+            if local.len() > LONGEST_LOCAL {
+                return Err(format!("has {} octets before the @, more than {LONGEST_LOCAL}", local.len()));
+            }
+            Ok(local)
+        })
+    }
+
+    fn read(text: &str, local_part: impl Fn(&str) -> Result<String, String>) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());
         }
@@ -30,10 +63,10 @@ impl Address {
             return Err(format!("holds {}, which no address may", character.escape_default()));
         }
         let (local, domain) = text.rsplit_once('@').ok_or("has no @")?;
-        check_local(local)?;
+        let local = local_part(local)?;
         let domain = to_ascii(domain)?;
         check_domain(&domain)?;
-        let whole = format!("{}@{domain}", local.to_ascii_lowercase());
+        let whole = format!("{local}@{domain}");
         if whole.len() > LONGEST_ADDRESS {
             return Err(format!("is {} characters long, more than {LONGEST_ADDRESS}", whole.len()));
         }
@@ -104,6 +137,22 @@ fn check_local(local: &str) -> Result<(), String> {
         Some(character) => Err(format!("holds {character:?} before the @")),
         None => Ok(()),
     }
+}
+
+/// In lower case, in the one spelling that all who write it the same way mean.
+fn composed(local: &str) -> String {
+    if local.is_ascii() { local.to_ascii_lowercase() } else { local.to_lowercase().nfc().collect() }
+}
+
+/// What makes two addresses look the same, turns a line round, or belongs to nobody.
+fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}'
+            | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..
+    ) || u32::from(character) & 0xfffe == 0xfffe
 }
 
 /// RFC 5322 section 3.2.3.
@@ -220,7 +269,42 @@ mod tests {
         assert!(reasons.iter().all(|reason| !reason.contains(['\r', '\n', '\0'])));
     }
 
+    #[test]
+    fn a_recipient_may_be_written_in_any_script() {
+        let read = |text: &str| Address::parse_recipient(text).map(|address| address.as_str().to_owned());
+        assert_eq!(read("Zo\u{65}\u{308}@Bücher.test").as_deref(), Ok("zoë@xn--bcher-kva.test"), "composed, in lower case");
+        for good in ["用户@例え.test", "अजय@example.com", "квіточка@пошта.укр", "Dörte.Ä+x@example.com", "a@b.test"]
+        {
+            let address = read(good).unwrap_or_else(|reason| panic!("{good} {reason}"));
+            assert_eq!(read(&address).as_deref(), Ok(address.as_str()), "it stays itself");
+        }
+        for (bad, reason) in [
+            ("zo\u{200b}ë@b.test", "holds \\u{200b}, which nobody can see, before the @"),
+            ("zo\u{202e}ë@b.test", "holds \\u{202e}, which nobody can see, before the @"),
+            ("\"zoë\"@b.test", "has a quoted part before the @, which is not supported"),
+            (".zoë@b.test", "has a misplaced dot before the @"),
+            ("zoë(x)@b.test", "holds '(' before the @"),
+        ] {
+            assert_eq!(read(bad).expect_err(bad), reason);
+        }
+        let long = format!("{}@b.test", "ë".repeat(33));
+        assert_eq!(read(&long).expect_err("66 octets"), "has 66 octets before the @, more than 64");
+        assert!(Address::parse("zoë@b.test").is_err(), "who sends is known to every server");
+    }
+
     proptest! {
+        #[test]
+        fn whatever_recipient_is_accepted_is_safe_on_the_wire_and_stays_itself(text in "\\PC{1,12}@[a-z]{1,5}\\.test|(?s).{1,12}@b.test") {
+            if let Ok(address) = Address::parse_recipient(&text) {
+                let (local, domain) = (address.local(), address.domain());
+                prop_assert!(domain.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
+                prop_assert!(!local.chars().any(|c| c.is_control() || c.is_whitespace() || "<>,;\"()\\@".contains(c)));
+                prop_assert!(address.as_str().len() <= LONGEST_ADDRESS && local.len() <= LONGEST_LOCAL);
+                prop_assert_eq!(&Address::parse_recipient(address.as_str()).expect("again"), &address);
+                prop_assert_eq!(Address::parse(&text).ok(), Some(address.clone()).filter(|_| text.is_ascii()));
+            }
+        }
+
         #[test]
         fn whatever_is_accepted_is_safe_on_the_wire_and_stays_itself(text in "\\PC{0,8}[a-zA-Z0-9.\"@ +_-]{0,12}@[a-zA-Z0-9äß.-]{0,20}\\PC{0,3}") {
             if let Ok(address) = Address::parse(&text) {
@@ -242,6 +326,7 @@ mod tests {
         #[test]
         fn no_input_panics(text in any::<String>()) {
             let _ = Address::parse(&text);
+            let _ = Address::parse_recipient(&text);
             let _ = parse_domain(&text);
         }
     }

@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 pub struct ContactBody {
     id: Uuid,
     workspace_id: Uuid,
-    #[schema(format = "email", example = "ann@example.com")]
+    #[schema(format = "idn-email", example = "ann@example.com")]
     email: String,
     #[schema(example = "Ann Example")]
     name: String,

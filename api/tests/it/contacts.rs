@@ -8,10 +8,7 @@ async fn a_contact_is_made_read_changed_and_removed() {
     let app = TestApp::new().await;
     let ann = app.somebody().await;
     let list = app.post(&ann, "/lists", json!({ "name": "Customers" })).await.expect(201)["id"].clone();
-    let body = json!({ "email": "Zoë@Bücher.example.com", "name": "Zoë", "attributes": { "city": "Łódź", "age": 41 }, "list_ids": [list] });
-    app.post(&ann, "/contacts", body.clone()).await.problem(400);
-    let mut body = body;
-    body["email"] = json!("Zoe@Bücher.example.com");
+    let body = json!({ "email": "ZOË@Bücher.example.com", "name": "Zoë", "attributes": { "city": "Łódź", "age": 41 }, "list_ids": [list] });
     let made = app.post(&ann, "/contacts", body).await.expect(201);
     assert_json_snapshot!(made, { ".id" => "…", ".workspace_id" => "…", ".created_at" => "…", ".updated_at" => "…" }, @r#"
     {
@@ -20,7 +17,7 @@ async fn a_contact_is_made_read_changed_and_removed() {
         "city": "Łódź"
       },
       "created_at": "…",
-      "email": "zoe@xn--bcher-kva.example.com",
+      "email": "zoë@xn--bcher-kva.example.com",
       "id": "…",
       "name": "Zoë",
       "state": "subscribed",

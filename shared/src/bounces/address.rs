@@ -48,6 +48,13 @@ fn local_part(bytes: &[u8], floor: usize, at: usize) -> usize {
     while start > floor && (bytes[start - 1].is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&bytes[start - 1])) {
         start -= 1;
     }
+    if start > floor && bytes[start - 1] >= 0x80 {
+        // In another script only between angle brackets: a sentence may end right before an address.
+        let word = bytes[floor..start].iter().rposition(|b| b.is_ascii_whitespace() || b"<>()[],;:\"@".contains(b));
+        if let Some(before) = word.filter(|before| bytes[floor + before] == b'<') {
+            return floor + before + 1;
+        }
+    }
     // What cannot begin an address stands before it: 'ada@example.com', to=ada@example.com, ...ada@example.com, -ada@example.com.
     let mut local = &bytes[start..at];
     for label in [&b"to="[..], b"rcpt=", b"recipient=", b"addr=", b"address=", b"email=", b"from=", b"mailfrom=", b"smtp="] {
@@ -88,18 +95,48 @@ fn idn(bytes: &[u8], at: usize) -> bool {
 
 /// The value of a field such as `rfc822; <ada@example.com>`. The address, if it is one.
 pub(super) fn of_field(value: &str) -> Option<String> {
-    let value = value.split_once(';').map_or(value, |(_, rest)| rest).trim();
+    let (kind, value) = value.split_once(';').map_or(("", value), |(kind, rest)| (kind.trim(), rest.trim()));
+    let decoded = kind.eq_ignore_ascii_case("utf-8").then(|| unescaped(value));
+    let value = decoded.as_deref().unwrap_or(value).trim();
     let plain = value.trim_matches(|c: char| matches!(c, '<' | '>' | '"' | ' ' | '\''));
+    // Letters that no ASCII address has, or an address as a whole.
+    let whole = plain.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    if whole && !plain.is_ascii() && !plain.contains([' ', '<', '>', ',', '(', '/']) && plain.len() <= LONGEST {
+        return Some(plain.to_owned());
+    }
     if let Some(found) = all(value).into_iter().next() {
-        // Letters that no ASCII address has, or an address as a whole.
-        let whole = plain.contains('@') && !plain.contains([' ', '<', '>', ',', '(', '/']) && plain.len() <= LONGEST;
-        return Some(if whole && !plain.is_ascii() { plain.to_owned() } else { found.address.to_owned() });
+        return Some(found.address.to_owned());
     }
     // X.400: …/DDA.RFC-822=ada(a)example.com/
     let lower = value.to_ascii_lowercase();
     let at = lower.find("rfc-822=")?;
     let inner = value.get(at + 8..)?.split('/').next()?.replace("(a)", "@");
     first(&inner).map(str::to_owned)
+}
+
+/// Letters as an ASCII report spells them: `jos\x{E9}@example.com` (RFC 6533 section 3).
+fn unescaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("\\x{") {
+        let letter = after.split_once('}').and_then(|(digits, behind)| {
+            let code = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() <= 6)?;
+            Some((char::from_u32(code)?, behind))
+        });
+        out.push_str(before);
+        match letter {
+            Some((letter, behind)) => {
+                out.push(letter);
+                rest = behind;
+            }
+            None => {
+                out.push_str("\\x{");
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// In the form that addresses are compared in.
@@ -154,12 +191,20 @@ mod tests {
             addresses("Ada<mailto:ada@example.com> bo@[192.0.2.1] x@münchen.test"),
             ["ada@example.com", "bo@[192.0.2.1]", "x@münchen.test"]
         );
+        assert_eq!(
+            addresses("<用户@example.com>: unknown; 地址ada@example.com, <x 地bob@example.com>"),
+            ["用户@example.com", "ada@example.com", "bob@example.com"]
+        );
     }
 
     #[test]
     fn a_field_gives_its_address() {
         assert_eq!(of_field("rfc822; <ada@example.com>").as_deref(), Some("ada@example.com"));
         assert_eq!(of_field("utf-8; jürgen@example.com").as_deref(), Some("jürgen@example.com"));
+        assert_eq!(of_field("utf-8; 用户@example.com").as_deref(), Some("用户@example.com"));
+        assert_eq!(of_field("UTF-8; jos\\x{E9}.\\x{7528}@example.com").as_deref(), Some("josé.用@example.com"));
+        assert_eq!(of_field("utf-8; a\\x{D800}").as_deref(), None);
+        assert_eq!(unescaped("a\\x{D800}\\x{41}\\x{"), "a\\x{D800}A\\x{");
         assert_eq!(of_field("X400; /C=DE/A=X/DDA.RFC-822=ada(a)example.com/").as_deref(), Some("ada@example.com"));
         assert_eq!(of_field("rfc822;/var/spool/mail/ada"), None);
     }

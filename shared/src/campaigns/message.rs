@@ -1,4 +1,4 @@
-//! The bytes of a mail as they follow DATA: CRLF line ends, 7 bit, no line over 998 octets. Dots are the session's business.
+//! The bytes of a mail as they follow DATA: CRLF line ends, 7 bit but for a recipient in another script (RFC 6532), no line over 998 octets. Dots are the session's business.
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use std::io::Write;

@@ -178,7 +178,7 @@ pub async fn test(connection: &mut PgConnection, scope: Scope, id: Uuid, to: &[S
     }
     let mut addresses = Vec::new();
     for (index, text) in to.iter().enumerate().take(MOST_TEST_ADDRESSES) {
-        match Address::parse(text) {
+        match Address::parse_recipient(text) {
             Ok(address) => addresses.push(address.as_str().to_owned()),
             Err(reason) => errors.push(FieldError::new(format!("to[{index}]"), format!("{text:?} {reason}"))),
         }

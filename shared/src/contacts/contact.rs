@@ -226,7 +226,7 @@ async fn hold(connection: &mut PgConnection, scope: Scope, id: Uuid) -> Result<(
 }
 
 fn checked_email(email: &str) -> Result<Address> {
-    Address::parse(email.trim_matches(' ')).map_err(|reason| Error::invalid("email", format!("{email:?} {reason}")))
+    Address::parse_recipient(email.trim_matches(' ')).map_err(|reason| Error::invalid("email", format!("{email:?} {reason}")))
 }
 
 fn taken(error: sqlx::Error, email: &str) -> Error {

@@ -118,7 +118,7 @@ impl Reader<'_> {
         for ((column, name), field) in header.columns.iter().zip(&header.names).zip(self.record.fields()) {
             let Some(text) = self.text(name, field) else { continue };
             match column {
-                Column::Email => match Address::parse(text) {
+                Column::Email => match Address::parse_recipient(text) {
                     Ok(address) => row.email = address.as_str().to_owned(),
                     Err(reason) => self.refuse(name, format!("{} {reason}", shown(text))),
                 },

@@ -162,14 +162,15 @@ async fn a_nasty_file_is_counted_exactly() {
         grace@ONE.test;;;navy\r\n\
         =cmd@one.test;=1+1;;\r\n\
         ;No;Address;\r\n\
-        zoë@one.test;Zoë;;last";
+        ZOE\u{308}@one.test;Zoë;;last";
     let accepted = house.upload(file).await;
     let report = house.run(accepted, 3).await;
-    assert_eq!(report, Report { records: 10, created: 3, updated: 1, duplicate: 0, invalid: 6 });
+    assert_eq!(report, Report { records: 10, created: 4, updated: 1, duplicate: 0, invalid: 5 });
     insta::assert_snapshot!(shown(&house.people().await), @r#"
     =cmd@one.test "=1+1" {} subscribed 1
     ada@one.test "Ada Lovelace" {"Notes": "likes; \"quotes\"\r\nand lines"} subscribed 1
     grace@one.test "Grace" {"Notes": "navy"} subscribed 1
+    zoë@one.test "Zoë" {"Notes": "last"} subscribed 1
     "#);
     insta::assert_snapshot!(house.errors_file(accepted.id).await.replace('\r', ""), @r#"
     line,column,reason,row
@@ -178,10 +179,9 @@ async fn a_nasty_file_is_counted_exactly() {
     9,,"has too few columns: 1, where the header has 4",too@few.test
     10,,"has a quote that is not closed, or text behind a closing quote","""open;quote"
     13,E-Mail,""""" is empty",;No;Address;
-    14,E-Mail,"""zoë@one.test"" has a letter outside ASCII before the @, which only servers with SMTPUTF8 take",zoë@one.test;Zoë;;last
     "#);
     let again = house.upload(file).await;
-    assert_eq!(house.run(again, 10_000).await, Report { records: 10, created: 0, updated: 3, duplicate: 1, invalid: 6 });
+    assert_eq!(house.run(again, 10_000).await, Report { records: 10, created: 0, updated: 4, duplicate: 1, invalid: 5 });
 }
 
 #[tokio::test]

@@ -78,9 +78,9 @@ impl Draft {
     /// workspace.
     pub(super) async fn check(self, connection: &mut PgConnection, scope: Scope) -> Result<Checked> {
         let mut errors = Vec::new();
-        let from = mailbox("from", self.from, &mut errors);
-        let to = mailbox("to", self.to, &mut errors);
-        let reply_to = self.reply_to.and_then(|reply_to| mailbox("reply_to", reply_to, &mut errors));
+        let from = mailbox("from", self.from, Address::parse, &mut errors);
+        let to = mailbox("to", self.to, Address::parse_recipient, &mut errors);
+        let reply_to = self.reply_to.and_then(|reply_to| mailbox("reply_to", reply_to, Address::parse, &mut errors));
         let attachments = attachment::checked(self.attachments, &mut errors)?;
         let headers = fields::checked(&self.headers, &mut errors);
         let tags = checked_tags(self.tags, &mut errors);
@@ -127,13 +127,18 @@ impl Draft {
     }
 }
 
-fn mailbox(field: &str, given: Mailbox, errors: &mut Vec<FieldError>) -> Option<(String, Address)> {
+fn mailbox(
+    field: &str,
+    given: Mailbox,
+    parse: impl Fn(&str) -> Result<Address, String>,
+    errors: &mut Vec<FieldError>,
+) -> Option<(String, Address)> {
     let length = given.name.chars().count();
     if length > 200 || given.name.chars().any(char::is_control) {
         let message = format!("must be at most 200 characters without control characters, not {}", given.name.escape_debug());
         errors.push(FieldError::new(format!("{field}.name"), message));
     }
-    match Address::parse(&given.email) {
+    match parse(&given.email) {
         Ok(address) => Some((given.name, address)),
         Err(reason) => {
             errors.push(FieldError::new(format!("{field}.email"), format!("{:?} {reason}", given.email)));

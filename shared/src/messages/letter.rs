@@ -1,4 +1,4 @@
-//! The bytes of a message: RFC 5322 and MIME, everything 7 bit.
+//! The bytes of a message: RFC 5322 and MIME, everything 7 bit but a recipient in another script (RFC 6532).
 //!
 //! ```text
 //! multipart/mixed              where there are files

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     accounts::scope::Scope,
+    address::Address,
     error::{Error, Result},
     idempotency::reserved,
     page::{Page, PageRequest},
@@ -285,7 +286,9 @@ fn narrow(query: &mut QueryBuilder<Postgres>, scope: Scope, filter: &Filter) {
         query.push(" AND tags @> ARRAY[").push_bind(tag.clone()).push("]");
     }
     if let Some(to) = &filter.to {
-        query.push(" AND recipient = ").push_bind(to.trim().to_lowercase());
+        let address = Address::parse_recipient(to.trim());
+        let value = address.map_or_else(|_| to.trim().to_lowercase(), |address| address.as_str().to_owned());
+        query.push(" AND recipient = ").push_bind(value);
     }
     if let Some(date) = filter.date_from {
         query.push(" AND created_at >= ").push_bind(date).push("::date");

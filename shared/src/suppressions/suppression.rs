@@ -198,7 +198,7 @@ fn checked(kind: Kind, value: &str) -> Result<String> {
 pub(super) fn parsed(kind: Kind, value: &str) -> Result<String, String> {
     let trimmed = value.trim_matches(' ');
     match kind {
-        Kind::Address => Address::parse(trimmed).map(|address| address.as_str().to_owned()),
+        Kind::Address => Address::parse_recipient(trimmed).map(|address| address.as_str().to_owned()),
         Kind::Domain if trimmed.contains('@') => Err("is an address, not a domain".to_owned()),
         // A domain is good if an address in it is.
         Kind::Domain => Address::parse(&format!("postmaster@{trimmed}")).map(|address| address.domain().to_owned()),
