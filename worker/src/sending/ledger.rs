@@ -2,7 +2,13 @@
 //! statement is under way the next one's rows gather; where few have come, a statement waits a moment for more, since each costs about
 //! the same whatever it carries.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use shared::{
     database::{self, Connection},
@@ -19,7 +25,7 @@ use crate::stages::{self, Stage};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of one statement at most.
 const MOST_ROWS: usize = 1_000;
-/// So many rows wait for no others.
+/// So many rows wait for no others; nor do as many as there are senders: who has sent a row is not likely to send another one at once.
 const ENOUGH_ROWS: usize = 24;
 /// How long fewer do: nothing beside a message's way to its relay, and a few rows where there are many connections.
 const LINGER: Duration = Duration::from_millis(10);
@@ -32,6 +38,16 @@ type Tell = (Outcome, OwnedSemaphorePermit);
 pub struct Ledger {
     admissions: mpsc::UnboundedSender<Ask>,
     outcomes: mpsc::UnboundedSender<Tell>,
+    senders: Arc<AtomicUsize>,
+}
+
+/// A sender at work, until it is dropped.
+pub struct AtWork(Arc<AtomicUsize>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -47,9 +63,18 @@ impl Ledger {
         let (admissions, asked) = mpsc::unbounded_channel();
         let (outcomes, told) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
+        let senders = Arc::<AtomicUsize>::default();
+        let (asked, told) = (Gathering::new(asked, &senders), Gathering::new(told, &senders));
         tokio::spawn(stages::of(Stage::Ledger, admit(Line::new(settings.clone(), patience), asked)));
         tokio::spawn(stages::of(Stage::Ledger, record(Line::new(settings, patience), told)));
-        Self { admissions, outcomes }
+        Self { admissions, outcomes, senders }
+    }
+
+    /// Counts a sender among those that rows may be waited for.
+    #[must_use]
+    pub fn at_work(&self) -> AtWork {
+        self.senders.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.senders.clone())
     }
 
     /// Asks for an admission; the answer comes when it is committed. `None`: must not be sent.
@@ -66,23 +91,37 @@ impl Ledger {
     }
 }
 
-async fn gather<T>(queue: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
-    let mut batch = Vec::new();
-    let rows = queue.recv_many(&mut batch, MOST_ROWS).await;
-    if (1..ENOUGH_ROWS).contains(&rows) {
-        tokio::time::sleep(LINGER).await;
-        while batch.len() < MOST_ROWS
-            && let Ok(row) = queue.try_recv()
-        {
-            batch.push(row);
-        }
-    }
-    batch
+/// Rows of the next statement.
+struct Gathering<T> {
+    queue: mpsc::UnboundedReceiver<T>,
+    senders: Arc<AtomicUsize>,
 }
 
-async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
+impl<T> Gathering<T> {
+    fn new(queue: mpsc::UnboundedReceiver<T>, senders: &Arc<AtomicUsize>) -> Self {
+        Self { queue, senders: senders.clone() }
+    }
+
+    /// None: there will be no more.
+    async fn next(&mut self) -> Vec<T> {
+        let mut batch = Vec::new();
+        let rows = self.queue.recv_many(&mut batch, MOST_ROWS).await;
+        let enough = self.senders.load(Ordering::Relaxed).clamp(1, ENOUGH_ROWS);
+        if (1..enough).contains(&rows) {
+            tokio::time::sleep(LINGER).await;
+            while batch.len() < MOST_ROWS
+                && let Ok(row) = self.queue.try_recv()
+            {
+                batch.push(row);
+            }
+        }
+        batch
+    }
+}
+
+async fn admit(mut line: Line, mut asked: Gathering<Ask>) {
     loop {
-        let batch = gather(&mut asked).await;
+        let batch = asked.next().await;
         if batch.is_empty() {
             return;
         }
@@ -118,9 +157,9 @@ async fn admit(mut line: Line, mut asked: mpsc::UnboundedReceiver<Ask>) {
     }
 }
 
-async fn record(mut line: Line, mut told: mpsc::UnboundedReceiver<Tell>) {
+async fn record(mut line: Line, mut told: Gathering<Tell>) {
     loop {
-        let batch = gather(&mut told).await;
+        let batch = told.next().await;
         if batch.is_empty() {
             return;
         }

@@ -53,6 +53,7 @@ struct Ahead {
 /// Sends until nobody is left or the turn is halted, then waits until every outcome of this wire is committed.
 pub async fn run(turn: &Turn<'_>, mut wire: Wire) {
     let window = wire.window.clone();
+    let _at_work = turn.post.ledger.at_work();
     let size = u32::try_from(turn.context.settings.sending.look_ahead).unwrap_or(1);
     let mut ahead: VecDeque<Ahead> = VecDeque::new();
     let mut letter = Letter::default();
