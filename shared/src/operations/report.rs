@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::stuck::{DestinationView, Finding, LaneView, Picture};
+use super::stuck::{DestinationView, Finding, LaneView, Picture, RouteView};
 
 /// Writes the picture down. Lanes without work, dead jobs or workers are left out.
 #[must_use]
@@ -22,6 +22,10 @@ pub fn of(picture: &Picture) -> String {
     if !lanes.is_empty() {
         let head = ["lane", "ready", "oldest", "held", "paused", "slowed", "later", "running", "lost", "dead", "tickets"];
         table(&mut text, &head.map(str::to_owned), lanes.into_iter().map(lane_row).collect());
+    }
+    if !picture.routes.is_empty() {
+        let head = ["route", "connections", "of"];
+        table(&mut text, &head.map(str::to_owned), picture.routes.iter().map(route_row).collect());
     }
     if !picture.destinations.is_empty() {
         let head = ["destination", "chunks", "running", "deferred", "oldest", "last reply"];
@@ -57,6 +61,11 @@ fn lane_row(lane: &LaneView) -> Vec<String> {
         lane.dead.to_string(),
         lane.tickets.map_or_else(|| "?".to_owned(), |tickets| tickets.to_string()),
     ]
+}
+
+fn route_row(route: &RouteView) -> Vec<String> {
+    let taken = route.taken.map_or_else(|| "?".to_owned(), |taken| taken.to_string());
+    vec![clipped(&route.name, 40), taken, route.max_connections.to_string()]
 }
 
 fn destination_row(destination: &DestinationView) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
 
 use super::sending::{self, Hold};
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     error::Result,
     keyspace::Keyspace,
     queue::{lane::Lane, ticket::Tickets},
+    routes::connections,
     settings::Settings,
 };
 
@@ -39,6 +41,8 @@ pub struct Picture {
     pub workers: i64,
     /// Lanes that have work, dead jobs or live workers.
     pub lanes: Vec<LaneView>,
+    /// Routes that may be used.
+    pub routes: Vec<RouteView>,
     /// Destinations that hold chunks or recipients back.
     pub destinations: Vec<DestinationView>,
     /// What does not move, the worst first, each with what mends it.
@@ -83,6 +87,29 @@ pub struct LaneView {
     pub troubled: i64,
     /// The newest error of a job that waits.
     pub trouble: Option<String>,
+}
+
+/// One route.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct RouteView {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Connections that it takes.
+    pub max_connections: i32,
+    /// Of those, what campaigns may have.
+    #[sqlx(skip)]
+    pub for_campaigns: u64,
+    /// Connections that the workers have; `None`: Redis was not asked, or did not answer.
+    #[sqlx(skip)]
+    pub taken: Option<u64>,
+}
+
+impl RouteView {
+    fn is_full(&self) -> bool {
+        self.taken.is_some_and(|taken| taken >= self.for_campaigns)
+    }
 }
 
 /// One destination.
@@ -152,10 +179,16 @@ pub async fn picture(pool: &PgPool, settings: &Settings) -> Result<Picture> {
         .bind(f64::from(heartbeat))
         .fetch_one(&mut *connection)
         .await?;
-    let routes: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM routes WHERE disabled_at IS NULL").fetch_one(&mut *connection).await?;
+    let mut routes: Vec<RouteView> =
+        sqlx::query_as("SELECT id, name, max_connections FROM routes WHERE disabled_at IS NULL ORDER BY name, id")
+            .fetch_all(&mut *connection)
+            .await?;
     drop(connection);
-    let redis = tickets(settings, &mut lanes).await.err();
+    for route in &mut routes {
+        let most = u64::try_from(route.max_connections).unwrap_or(0);
+        route.for_campaigns = most - u64::from(settings.sending.transactional.reserved).min(most / 4);
+    }
+    let redis = ask_redis(settings, &mut lanes, &mut routes).await.err();
     let mut picture = Picture {
         at,
         schema,
@@ -165,15 +198,20 @@ pub async fn picture(pool: &PgPool, settings: &Settings) -> Result<Picture> {
         paused_at: standing.paused_at,
         workers,
         lanes,
+        routes,
         destinations,
         findings: Vec::new(),
     };
-    picture.findings = findings(&picture, routes);
+    picture.findings = findings(&picture);
     Ok(picture)
 }
 
-async fn tickets(settings: &Settings, lanes: &mut [LaneView]) -> Result<(), String> {
+async fn ask_redis(settings: &Settings, lanes: &mut [LaneView], routes: &mut [RouteView]) -> Result<(), String> {
     let keyspace = Keyspace::new(&settings.redis).map_err(|error| error.to_string())?;
+    let ids: Vec<Uuid> = routes.iter().map(|route| route.id).collect();
+    let taken = tokio::time::timeout(PATIENCE, connections::taken(&keyspace, &ids)).await;
+    let taken = taken.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| error.to_string())?;
+    routes.iter_mut().zip(taken).for_each(|(route, taken)| route.taken = Some(taken));
     let tickets = Tickets::new(keyspace);
     for view in lanes {
         let Ok(lane) = view.lane.parse() else { continue };
@@ -187,7 +225,7 @@ async fn tickets(settings: &Settings, lanes: &mut [LaneView]) -> Result<(), Stri
 }
 
 /// The rule: what is the matter, and what mends it.
-fn findings(picture: &Picture, routes: i64) -> Vec<Finding> {
+fn findings(picture: &Picture) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(schema) = &picture.schema {
         found.push(Finding::new("schema", schema.clone(), "mochila-api migrate"));
@@ -212,7 +250,7 @@ fn findings(picture: &Picture, routes: i64) -> Vec<Finding> {
         None => {}
     }
     for lane in &picture.lanes {
-        of_lane(lane, picture.workers, routes, &mut found);
+        of_lane(lane, picture.workers, &picture.routes, &mut found);
     }
     for destination in &picture.destinations {
         of_destination(destination, picture.at, &mut found);
@@ -220,7 +258,7 @@ fn findings(picture: &Picture, routes: i64) -> Vec<Finding> {
     found
 }
 
-fn of_lane(lane: &LaneView, workers: i64, routes: i64, found: &mut Vec<Finding>) {
+fn of_lane(lane: &LaneView, workers: i64, routes: &[RouteView], found: &mut Vec<Finding>) {
     let name = lane.lane.as_str();
     let wait = lane.oldest_seconds.unwrap_or(0.0);
     let mut tell = |says: String, mend: &str| found.push(Finding::new(name, says, mend));
@@ -230,6 +268,14 @@ fn of_lane(lane: &LaneView, workers: i64, routes: i64, found: &mut Vec<Finding>)
         tell(format!("{says}; {waiting} jobs wait"), &format!("mochila-worker --lanes {name}"));
     } else if lane.overdue > 0 {
         tell(format!("{} jobs are due and no bell puts them in line", lane.overdue), "restart the workers of this lane");
+    } else if let (true, Some(route)) = (lane.ready > 0 && wait > 30.0, full(name, routes)) {
+        tell(
+            format!(
+                "{} jobs wait for a connection: all {} that campaigns may have are taken on {}",
+                lane.ready, route.for_campaigns, route.name
+            ),
+            &format!("goes on as they come free; for more of them: PATCH /api/v1/routes/{} {{\"max_connections\": …}}", route.id),
+        );
     } else if lane.ready > 0 && wait > 30.0 && lane.running >= lane.slots {
         tell(
             format!("all {} slots are busy and {} jobs wait", lane.slots, lane.ready),
@@ -250,7 +296,7 @@ fn of_lane(lane: &LaneView, workers: i64, routes: i64, found: &mut Vec<Finding>)
     if lane.paused > 0 {
         tell(format!("{} jobs belong to paused campaigns", lane.paused), "POST /api/v1/campaigns/ID/resume");
     }
-    if name == Lane::Bulk.name() && waiting > 0 && routes == 0 {
+    if name == Lane::Bulk.name() && waiting > 0 && routes.is_empty() {
         tell(
             "there is no route that may be used".to_owned(),
             "PATCH /api/v1/routes/ID {\"disabled\": false}, or POST /api/v1/routes",
@@ -263,6 +309,12 @@ fn of_lane(lane: &LaneView, workers: i64, routes: i64, found: &mut Vec<Finding>)
         let says = format!("{} jobs are dead, {} of them since yesterday", lane.dead, lane.dead_day);
         tell(says, &format!("mochila-worker requeue-dead --lane {name}"));
     }
+}
+
+/// The largest of the routes, if campaigns can have no connection of any.
+fn full<'a>(lane: &str, routes: &'a [RouteView]) -> Option<&'a RouteView> {
+    let all = lane == Lane::Bulk.name() && routes.iter().all(RouteView::is_full);
+    routes.iter().max_by_key(|route| route.for_campaigns).filter(|_| all)
 }
 
 /// As a shell takes it: the name of a route to a provider has a space.

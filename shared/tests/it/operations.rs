@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::{
+    keyspace::Keyspace,
     operations::{
         dead, installation, report,
         sending::{self, Hold},
@@ -18,6 +19,7 @@ use shared::{
         outcome::{self, Outcome},
         payload,
     },
+    routes::connections,
     testing::Stage,
 };
 use uuid::Uuid;
@@ -254,6 +256,42 @@ async fn what_a_full_destination_holds_back_is_ready_for_nobody_in_each_lane_by_
         assert_eq!((view.ready, view.throttled, gauge.ready), (ready, 1 - ready, ready), "{lane}");
         assert_eq!(gauge.oldest_ready_seconds > 30.0, ready == 1, "{lane}");
     }
+}
+
+#[tokio::test]
+async fn chunks_that_wait_for_a_connection_say_so_and_not_that_nobody_takes_them() {
+    let mut stage = Stage::new().await;
+    stage.settings.sending.transactional.reserved = 4;
+    let route = stage.route(25).await;
+    stage.execute("UPDATE routes SET max_connections = 8").await;
+    stage
+        .execute(
+            "INSERT INTO jobs (id, kind, lane, flow, state, payload, run_at)
+                 VALUES (gen_random_uuid(), 'SendChunk', 'bulk', 'x', 'queued', '{}', now() - interval '1 minute')",
+        )
+        .await;
+    fleet::seen(&stage.pool, Uuid::now_v7(), "host", 1, &[(Lane::Bulk, 2)].into()).await.unwrap();
+    let keyspace = Keyspace::new(&stage.settings.redis).unwrap();
+    let open = async |leases: std::ops::Range<i32>, ends: &str| {
+        for lease in leases {
+            let key = connections::key(&keyspace, &connections::scope(route));
+            redis::cmd("ZADD").arg(key).arg(ends).arg(lease).query_async::<()>(&mut keyspace.connection()).await.unwrap();
+        }
+        stuck::picture(&stage.pool, &stage.settings).await.unwrap()
+    };
+    open(10..20, "1").await;
+    let free = open(0..5, "+inf").await;
+    assert_eq!(
+        (free.routes[0].taken, free.routes[0].for_campaigns),
+        (Some(5), 6),
+        "two of eight are for messages; what has ended is free"
+    );
+    assert_eq!(says(&free, "bulk"), ["1 jobs are ready, slots are free, and nobody takes them"]);
+    let full = open(5..6, "+inf").await;
+    assert_eq!(says(&full, "bulk"), ["1 jobs wait for a connection: all 6 that campaigns may have are taken on relay 25"]);
+    let text = report::of(&full);
+    assert!(text.contains("route     connections  of\nrelay 25            6   8\n"), "{text}");
+    assert!(text.contains(&format!("PATCH /api/v1/routes/{route}")), "{text}");
 }
 
 #[tokio::test]

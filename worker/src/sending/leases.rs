@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::Script;
-use shared::{PgPool, keyspace::Keyspace, queue::fleet};
+use shared::{PgPool, keyspace::Keyspace, queue::fleet, routes::connections};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -140,7 +140,7 @@ impl Leases {
     /// Redis failed: no connection may be opened.
     pub async fn take(&self, name: &str, limit: u32, wanted: usize) -> Result<Vec<Lease>, redis::RedisError> {
         self.settle().await?;
-        let key = self.inner.keyspace.key(&format!("connections:{name}"));
+        let key = connections::key(&self.inner.keyspace, name);
         let ids: Vec<Uuid> = (0..wanted).map(|_| Uuid::new_v4()).collect();
         let known = self.inner.flush.lock().clone();
         let mut call = self.inner.take.key(&key);

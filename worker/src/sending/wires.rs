@@ -10,6 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use shared::{
     deliveries::shaping::Shape,
+    routes::connections,
     settings::{Settings, Timeouts},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -491,5 +492,5 @@ pub fn hello_name(settings: &Settings) -> String {
 }
 
 fn key(road: &Road) -> String {
-    format!("route:{}", road.id)
+    connections::scope(road.id)
 }
