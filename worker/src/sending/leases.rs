@@ -56,13 +56,15 @@ return {flush, now - tonumber(flush)}";
 /// The flush that a process knows of which cannot say what others hold.
 const UNKNOWN: &str = "unknown";
 
-/// Keys: the set. Arguments: milliseconds, ids. Leases that a flush has taken come back: their connections are open.
+/// Keys: the set. Arguments: milliseconds, ids. Leases that a flush has taken come back: their connections are open. Answers how many there are
+/// over all processes.
 const KEEP: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[1]) * 2)
-return 0";
+return redis.call('ZCARD', KEYS[1])";
 
 /// The leases of this process.
 #[derive(Clone)]
@@ -77,8 +79,30 @@ struct Inner {
     /// The flush that this process knows of.
     flush: Mutex<String>,
     full: Mutex<HashMap<String, Instant>>,
+    /// As they were when the leases were kept last.
+    crowds: Mutex<HashMap<String, Crowd>>,
     take: Script,
     keep: Script,
+}
+
+/// The leases of one name.
+struct Crowd {
+    /// Over all processes.
+    total: usize,
+    /// Of this process.
+    own: usize,
+    /// Of those, told to go since.
+    gone: usize,
+}
+
+impl Crowd {
+    /// Whether one more of this process's has to go, where there may be `limit`.
+    fn gives_up(&mut self, limit: usize) -> bool {
+        let mine = (self.total.saturating_sub(limit) * self.own).div_ceil(self.total.max(1));
+        let goes = self.gone < mine;
+        self.gone += usize::from(goes);
+        goes
+    }
 }
 
 /// One lease; it is given back when it is dropped.
@@ -106,6 +130,7 @@ impl Leases {
             given_back: Mutex::default(),
             flush: Mutex::default(),
             full: Mutex::default(),
+            crowds: Mutex::default(),
             take: Script::new(TAKE),
             keep: Script::new(KEEP),
         };
@@ -179,6 +204,15 @@ impl Leases {
         Ok(lease)
     }
 
+    /// Whether whoever has a lease of `name` has to give it up, since there may be only `limit` now: somebody has lowered it. Each process
+    /// gives up its part of what is too many.
+    #[must_use]
+    pub fn gives_up(&self, name: &str, limit: u32) -> bool {
+        let mut crowds = self.inner.crowds.lock();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        crowds.get_mut(&connections::key(&self.inner.keyspace, name)).is_some_and(|crowd| crowd.gives_up(limit))
+    }
+
     /// Tells Redis what was given back.
     async fn settle(&self) -> Result<(), redis::RedisError> {
         let given_back = std::mem::take(&mut *self.inner.given_back.lock());
@@ -227,14 +261,34 @@ impl Leases {
         for (key, id) in self.inner.held.lock().iter() {
             by_key.entry(key.clone()).or_default().push(id.to_string());
         }
+        let mut crowds = HashMap::new();
         for (key, ids) in by_key {
-            let mut call = self.inner.keep.key(key);
+            let mut call = self.inner.keep.key(&key);
             call.arg(TTL_MS);
-            for id in ids {
+            for id in &ids {
                 call.arg(id);
             }
-            call.invoke_async::<i64>(&mut self.inner.keyspace.connection()).await?;
+            let total = call.invoke_async(&mut self.inner.keyspace.connection()).await?;
+            crowds.insert(key, Crowd { total, own: ids.len(), gone: 0 });
         }
+        *self.inner.crowds.lock() = crowds;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_too_many_each_process_gives_up_its_part() {
+        let gone = |total, own, limit| {
+            let mut crowd = Crowd { total, own, gone: 0 };
+            (0..own + 1).filter(|_| crowd.gives_up(limit)).count()
+        };
+        assert_eq!(
+            [gone(8, 8, 8), gone(8, 8, 2), gone(8, 2, 2), gone(8, 6, 2), gone(4, 2, 1), gone(3, 3, 0), gone(0, 0, 0)],
+            [0, 6, 2, 5, 2, 3, 0]
+        );
     }
 }

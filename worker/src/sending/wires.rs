@@ -239,7 +239,12 @@ impl Wires {
         let mut parts: Vec<(Part, OwnedSemaphorePermit)> = Vec::with_capacity(wanted);
         while parts.len() < wanted {
             let Some(kept) = self.waiting.lock().get_mut(&road.id).and_then(Vec::pop) else { break };
-            let (_, Kept { session, open, lease, place, shares }) = kept;
+            let (_, kept) = kept;
+            if self.leases.gives_up(&key(road), road.max_connections) {
+                self.goodbyes.spawn(kept.close());
+                continue;
+            }
+            let Kept { session, open, lease, place, shares } = kept;
             parts.push(((Some((session, open)), lease, shares), place));
         }
         let mut places = Vec::new();
@@ -348,6 +353,10 @@ impl Wires {
         for level in &shape.levels {
             let Some(limit) = level.connections else { continue };
             if wire.has_seat(&level.scope) {
+                if self.leases.gives_up(&level.scope, limit) {
+                    wire.share(&level.scope).lease = None;
+                    return Ok(false);
+                }
                 continue;
             }
             let Some(lease) = self.leases.take_one(&level.scope, limit).await? else { return Ok(false) };

@@ -74,10 +74,20 @@ impl House {
 
     /// Connections that Redis takes for open, to routes and destinations.
     pub async fn connections_taken(&self) -> u64 {
+        self.connections_to("*").await
+    }
+
+    /// To routes alone.
+    pub async fn connections_to_route(&self) -> u64 {
+        self.connections_to("route:*").await
+    }
+
+    /// To a route or a destination by its name, or all that match.
+    pub async fn connections_to(&self, pattern: &str) -> u64 {
         let keyspace = shared::keyspace::Keyspace::new(&self.stage.settings.redis).expect("an address");
         let mut connection = keyspace.connection();
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(keyspace.key("connections:*")).query_async(&mut connection).await.expect("keys");
+        let pattern = shared::routes::connections::key(&keyspace, pattern);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.expect("keys");
         let mut taken = 0;
         for key in keys {
             taken += redis::cmd("ZCARD").arg(key).query_async::<u64>(&mut connection).await.expect("a set");

@@ -247,6 +247,31 @@ async fn a_flush_gives_nobody_a_connection_that_somebody_holds() {
     assert_eq!(fifth.take("provider:lake", 2, 2).await.expect("Redis answers").len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_connections_that_is_lowered_holds_for_those_that_are_open() {
+    let house = House::new().await;
+    house.sink.settings.delay_ms.store(100, Ordering::Relaxed);
+    house.stage.execute("INSERT INTO destinations (domain, max_connections) VALUES ('orchard.test', 10)").await;
+    let campaign = house.stage.campaign(&[("orchard.test", 2_000), ("harbor.test", 2_000)]).await.campaign_id;
+    let worker = house.worker(&[(Lane::Bulk, 4)]).await;
+    house.until(campaign, "some are accepted", |tally| tally.accepted >= 100).await;
+    assert!(house.connections_to_route().await > 6 && house.connections_to("orchard.test").await > 2);
+    house.stage.execute("UPDATE routes SET max_connections = 6").await;
+    house.stage.execute("UPDATE destinations SET max_connections = 2").await;
+    for _ in 0..600 {
+        if house.connections_to_route().await <= 6 && house.connections_to("orchard.test").await <= 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(house.connections_to_route().await <= 6 && house.connections_to("orchard.test").await <= 2);
+    assert!(house.tally(campaign).await.accepted < 4_000, "the campaign is on its way all the time");
+    let before = house.tally(campaign).await.accepted;
+    house.until(campaign, "it goes on", |tally| tally.accepted > before + 50).await;
+    worker.stop().await;
+    assert_eq!(house.sink.counts.stats().duplicates, 0);
+}
+
 #[tokio::test]
 async fn a_changed_file_is_taken_up_and_a_wrong_one_changes_nothing() {
     let mut stage = Stage::new().await;
