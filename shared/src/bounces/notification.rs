@@ -1,8 +1,11 @@
 //! Notices of Amazon SES that come as a mail with JSON in it, or as that JSON alone.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::{
+    address,
     evidence::{Evidence, enhanced_code},
     sections::{Mail, Role},
 };
@@ -78,21 +81,24 @@ fn parse(text: &str) -> Option<Said> {
     match (notice.notification_type.as_str(), notice.bounce, notice.complaint, notice.delivery) {
         ("Bounce", Some(bounce), ..) => {
             let hard = bounce.bounce_type == "Permanent";
-            Some(Said::Outcome(bounce.bounced_recipients.into_iter().map(|recipient| of(recipient, hard)).collect()))
+            let bounced = bounce.bounced_recipients.into_iter().map(|recipient| of(recipient, hard));
+            Some(Said::Outcome(bounced.filter(|one| !one.recipient.is_empty()).collect()))
         }
-        ("Complaint", _, Some(complaint), _) => Some(Said::Complaint(
-            complaint.complaint_feedback_type.unwrap_or_else(|| "abuse".to_owned()),
-            complaint.complained_recipients.into_iter().map(|recipient| recipient.email_address).collect(),
-        )),
+        ("Complaint", _, Some(complaint), _) => {
+            let mut named = HashSet::new();
+            let complained = complaint.complained_recipients.into_iter().map(|recipient| recipient.email_address.trim().to_owned());
+            let complained = complained.filter(|one| !one.is_empty() && named.insert(address::same(one)));
+            Some(Said::Complaint(complaint.complaint_feedback_type.unwrap_or_else(|| "abuse".to_owned()), complained.collect()))
+        }
         ("Delivery", .., Some(delivery)) => {
             let arrived = delivery.recipients.into_iter().map(|recipient| Evidence {
-                recipient,
+                recipient: recipient.trim().to_owned(),
                 action: Some("delivered".to_owned()),
                 status: enhanced_code(&delivery.smtp_response),
                 diagnostic: delivery.smtp_response.clone(),
                 ..Evidence::default()
             });
-            Some(Said::Outcome(arrived.collect()))
+            Some(Said::Outcome(arrived.filter(|one| !one.recipient.is_empty()).collect()))
         }
         _ => None,
     }
@@ -102,7 +108,7 @@ fn of(recipient: Recipient, permanent: bool) -> Evidence {
     let diagnostic = recipient.diagnostic_code.unwrap_or_default();
     let diagnostic = diagnostic.strip_prefix("smtp;").unwrap_or(&diagnostic).trim().to_owned();
     Evidence {
-        recipient: recipient.email_address,
+        recipient: recipient.email_address.trim().to_owned(),
         action: Some(recipient.action.unwrap_or_else(|| "failed".to_owned()).to_ascii_lowercase()),
         status: recipient.status.or_else(|| permanent.then(|| "5.0.0".to_owned())),
         diagnostic,

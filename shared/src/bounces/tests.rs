@@ -198,6 +198,25 @@ fn any_line_end_reads_the_same() {
 }
 
 #[test]
+fn a_notice_that_names_nobody_or_somebody_twice_is_read_without_harm() {
+    let head = "From: Notices <no-reply@sns.example.test>\nSubject: AWS Notification Message\n\n";
+    let recipients = |json: &str| -> Vec<String> {
+        parse(format!("{head}{json}").as_bytes()).recipients.into_iter().map(|one| one.recipient).collect()
+    };
+    let bounced = |address: &str| {
+        recipients(&format!(
+            r#"{{"notificationType":"Bounce","bounce":{{"bounceType":"Permanent","bouncedRecipients":[{{"emailAddress":"{address}","status":"5.1.1"}}]}}}}"#
+        ))
+    };
+    assert_eq!(bounced(" ada@example.com "), ["ada@example.com"]);
+    assert!(bounced("").is_empty() && bounced(" ").is_empty());
+    let complained = recipients(
+        r#"{"notificationType":"Complaint","complaint":{"complainedRecipients":[{"emailAddress":"ada@example.com"},{"emailAddress":"ADA@example.com"},{"emailAddress":""}]}}"#,
+    );
+    assert_eq!(complained, ["ada@example.com"]);
+}
+
+#[test]
 fn a_sample_cut_anywhere_is_read_without_harm() {
     for (name, _) in READ {
         let raw = sample(name);
